@@ -1,0 +1,43 @@
+//! The quota: units charged in a period.
+
+use crate::period::Period;
+
+/// What has been charged in the open period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaState {
+    /// The open period.
+    pub period: Period,
+    /// Units charged in it: imported + admitted - refunded - credited.
+    pub used: u64,
+}
+
+impl QuotaState {
+    /// Moves on to the period that holds now.
+    ///
+    /// A period that begins after the open one has ended starts at zero. One that overlaps the open one comes
+    /// from a changed definition, and the open period's use carries over. One that lies wholly before the open
+    /// one comes from a clock that was set back, and changes nothing: a quota is never given twice.
+    pub(super) fn roll(&mut self, period: Period) {
+        if self.period == period || period.end <= self.period.start {
+            return;
+        }
+        if !self.period.overlaps(&period) {
+            self.used = 0;
+        }
+        self.period = period;
+    }
+
+    /// Gives units back into the period they were charged in; nothing happens once that period is over.
+    pub(super) fn refund(&mut self, charged_in: Period, units: u64) {
+        if self.period.overlaps(&charged_in) {
+            self.used = self.used.saturating_sub(units);
+        }
+    }
+
+    /// Charges units that were used elsewhere.
+    pub(super) fn charge(&mut self, charged_in: Period, units: u64) {
+        if self.period.overlaps(&charged_in) {
+            self.used = self.used.saturating_add(units);
+        }
+    }
+}

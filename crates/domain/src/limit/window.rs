@@ -1,0 +1,104 @@
+//! The strict sliding window, counted in 256ths of its length.
+//!
+//! A slice leaves when its newest call is a whole window old. Its older calls leave with it, so a refusal
+//! may last up to 1/256 of the window too long; no window ever holds more than its limit.
+
+use std::collections::VecDeque;
+
+use crate::rate::Unit;
+use crate::time::Timestamp;
+
+/// How many slices a window's length is cut into.
+pub const SLICES: i64 = 256;
+
+/// The calls of one 256th of the window's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// The newest call in it.
+    pub newest: Timestamp,
+    /// Units debited in it.
+    pub units: u64,
+}
+
+/// What a window holds. At most 257 slices, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowState {
+    length: Unit,
+    total: u64,
+    slices: VecDeque<Slice>,
+}
+
+impl WindowState {
+    /// A window that holds nothing.
+    pub fn empty(length: Unit) -> Self {
+        Self { length, total: 0, slices: VecDeque::new() }
+    }
+
+    /// The window's length.
+    pub fn length(&self) -> Unit {
+        self.length
+    }
+
+    /// Units it holds as of the last advance.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Its slices, oldest first.
+    pub fn slices(&self) -> impl Iterator<Item = &Slice> {
+        self.slices.iter()
+    }
+
+    /// Lets go of the slices whose newest call is a whole window old.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        let length_us = self.length.micros();
+        while let Some(oldest) = self.slices.front().filter(|oldest| now - oldest.newest >= length_us) {
+            self.total -= oldest.units;
+            self.slices.pop_front();
+        }
+    }
+
+    /// After a clock was set back: what lies ahead of the new now counts as made now.
+    pub(super) fn rebase(&mut self, now: Timestamp) {
+        let mut ahead = 0_u64;
+        while let Some(newest) = self.slices.back().filter(|newest| newest.newest > now) {
+            ahead += newest.units;
+            self.slices.pop_back();
+        }
+        if ahead > 0 {
+            self.total -= ahead;
+            self.add(ahead, now);
+        }
+    }
+
+    /// Counts units at an instant not before the newest call.
+    pub fn add(&mut self, units: u64, at: Timestamp) {
+        let slice_us = self.length.micros() / SLICES;
+        let index = |at: Timestamp| at.as_micros().div_euclid(slice_us);
+        self.total += units;
+        match self.slices.back_mut() {
+            Some(newest) if index(newest.newest) >= index(at) => {
+                newest.units += units;
+                newest.newest = newest.newest.max(at);
+            }
+            _ => self.slices.push_back(Slice { newest: at, units }),
+        }
+    }
+
+    /// Units that `limit` leaves.
+    pub(super) fn remaining(&self, limit: u64) -> u64 {
+        limit.saturating_sub(self.total)
+    }
+
+    /// Microseconds until `cost` more units fit under `limit`; zero when they do; `None` when they never will.
+    pub(super) fn wait_us(&self, cost: u64, limit: u64, now: Timestamp) -> Option<i64> {
+        let mut excess = self.total.saturating_add(cost).saturating_sub(limit);
+        if excess == 0 {
+            return Some(0);
+        }
+        self.slices.iter().find_map(|slice| {
+            excess = excess.saturating_sub(slice.units);
+            (excess == 0).then(|| self.length.micros() - (now - slice.newest))
+        })
+    }
+}
