@@ -104,6 +104,15 @@ pub fn decide<'a>(
         }
     };
     reach(request, plan).map_err(|reason| (Refusal::UpgradeRequired, reason))?;
+    key_allows(request, key)?;
+    Ok(Grant { plan })
+}
+
+/// Decides on the key's own rules alone: scopes, read-only, IP rules.
+///
+/// # Errors
+/// As [`decide`].
+pub fn key_allows(request: &AccessRequest<'_>, key: &Key) -> Result<(), (Refusal, Reason)> {
     if !key.may_call(request.route) {
         return Err((Refusal::NotAllowed, Reason::Scope));
     }
@@ -113,7 +122,7 @@ pub fn decide<'a>(
     if !key.ip_rules.admit(request.client) {
         return Err((Refusal::NotAllowed, Reason::ClientAddress));
     }
-    Ok(Grant { plan })
+    Ok(())
 }
 
 /// What an anonymous caller of an `optional` route gets.

@@ -265,6 +265,11 @@ impl ShapePattern {
         fits.then(|| Self(pattern.as_bytes().into()))
     }
 
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a pattern is visible ASCII")
+    }
+
     /// Whether a text has this shape, in time linear in both for a pattern of one star.
     pub fn matches(&self, text: &[u8]) -> bool {
         text.iter().all(u8::is_ascii_graphic) && crate::route::glob_matches(&self.0, text)

@@ -20,7 +20,9 @@ mod route;
 mod time;
 mod usage;
 
-pub use access::{AccessRequest, Anonymous, Entitlement, Grant, NoAccess, decide, decide_anonymous, entitlement};
+pub use access::{
+    AccessRequest, Anonymous, Entitlement, Grant, NoAccess, decide, decide_anonymous, entitlement, key_allows,
+};
 pub use account::{Account, Ban, IpRules, Key, KeyLimits, KeyState, Supersession};
 pub use id::{AccountId, InvalidId, KeyId, NodeId};
 pub use key::{HashedKey, KeyHash, KeyHasher, KeyPrefix, KeyShape, MaskedKey, PlainKey, ShapePattern};

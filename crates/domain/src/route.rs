@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What a route is called in metrics, scopes and logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RouteName(Box<str>);
+pub struct RouteName(std::sync::Arc<str>);
 
 impl RouteName {
     /// 1 to 64 of `a-z A-Z 0-9 - _ . /`, so that a name is safe as a label, in a log line and in a glob.

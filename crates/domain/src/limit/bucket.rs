@@ -23,7 +23,7 @@ impl BucketState {
         Self { spec, level: 0, at: now }
     }
 
-    /// A bucket that held so many whole tokens and this fraction of one when it was saved.
+    /// A bucket that held this level, in units of one token / `micros` of its rate, when it was saved.
     pub fn with_level(spec: Bucket, level: u64, at: Timestamp) -> Self {
         Self { spec, level: level.min(spec.capacity()), at }
     }

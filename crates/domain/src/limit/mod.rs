@@ -17,4 +17,4 @@ pub use seed::{Debited, QuotaUse, Seed, Spending};
 pub use spec::{Bucket, LimitSet, OutOfBounds, Quota, UNITS_MAX, WINDOWS_MAX, Window};
 pub use standing::{LimitKind, LimitLabel, LimitStanding, STANDINGS_MAX, Standing};
 pub use state::{AccountState, Admitted, Debit, Outcome, Refused};
-pub use window::{SLICES, Slice, WindowState};
+pub use window::{SLICES, SLICES_MAX, Slice, WindowState};

@@ -34,8 +34,16 @@ impl QuotaState {
         }
     }
 
-    /// Charges units that were used elsewhere.
+    /// Whether so many more units stay within the limit.
+    pub(super) fn fits(&self, cost: u64, limit: u64) -> bool {
+        self.used.checked_add(cost).is_some_and(|used| used <= limit)
+    }
+
+    /// Charges units that were used elsewhere. Where no call has opened their period yet, they open it.
     pub(super) fn charge(&mut self, charged_in: Period, units: u64) {
+        if charged_in.start >= self.period.end {
+            self.roll(charged_in);
+        }
         if self.period.overlaps(&charged_in) {
             self.used = self.used.saturating_add(units);
         }

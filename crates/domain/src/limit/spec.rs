@@ -53,6 +53,27 @@ impl Bucket {
         }
     }
 
+    /// A bucket read back from its saved parts: `tokens` every `micros`, `burst` at most. `None` when [`Self::new`]
+    /// could not have made it.
+    pub fn from_parts(tokens: u64, micros: u64, burst: u64) -> Option<Self> {
+        let bounded = tokens <= UNITS_MAX && burst.checked_mul(micros).is_some_and(|capacity| capacity <= UNITS_MAX);
+        (micros > 0 && bounded && greatest_common_divisor(tokens, micros) == 1).then_some(Self {
+            tokens,
+            micros,
+            burst,
+        })
+    }
+
+    /// Tokens added every [`Self::micros`].
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Microseconds in which [`Self::tokens`] are added; a level is counted in one token divided by it.
+    pub const fn micros(&self) -> u64 {
+        self.micros
+    }
+
     /// The most tokens it holds.
     pub const fn burst(&self) -> u64 {
         self.burst

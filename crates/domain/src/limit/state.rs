@@ -14,8 +14,9 @@ use crate::time::{DAY_US, SECOND_US, Timestamp};
 
 /// What a refused caller is told to wait where no wait would help, such as at a rate of zero.
 const HOPELESS_WAIT_US: i64 = DAY_US;
-/// A clock that goes back by less is skew between readers of it; by more, it was set back.
-const SKEW_US_MAX: i64 = SECOND_US;
+/// A clock that goes back by less is a reader who was held up between reading it and calling; by more, it was set
+/// back. Taking a late reader for a clock set back would give what refilled meanwhile a second time.
+const SKEW_US_MAX: i64 = 10 * SECOND_US;
 
 /// One call's demand.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +45,7 @@ pub struct Admitted {
 pub struct Refused {
     /// The limit that refuses longest.
     pub by: LimitLabel,
-    /// Microseconds until the same call, made by a lone caller, is admitted.
+    /// Microseconds, from the time the caller brought, until the same call, made by a lone caller, is admitted.
     pub wait_us: i64,
     /// The open quota period.
     pub period: Period,
@@ -71,53 +72,64 @@ struct Counters {
     quota: Option<QuotaState>,
 }
 
+/// What is counted for one key alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KeyCounters {
+    id: KeyId,
+    seen: Timestamp,
+    own: Counters,
+}
+
 /// Everything counted for one account: what its keys share, and what single keys have of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountState {
     seen: Timestamp,
     shared: Counters,
-    keys: Vec<(KeyId, Counters)>,
+    keys: Vec<KeyCounters>,
 }
 
 impl AccountState {
     /// State that has never been used: full buckets, empty windows, nothing charged. Only for subjects whose
     /// past is known to be empty, such as a client address first seen now.
     pub fn fresh(limits: &LimitSet, period: Period, now: Timestamp) -> Self {
-        let shared = Counters {
-            bucket: limits.bucket.map(|spec| BucketState::full(spec, now)),
-            windows: limits.windows.iter().map(|window| WindowState::empty(window.length)).collect(),
-            quota: Some(QuotaState { period, used: 0 }),
-        };
-        Self { seen: now, shared, keys: Vec::new() }
+        let mut state = Self { seen: now, ..Self::default() };
+        let past = SeenPast { since: Timestamp::from_micros(i64::MIN), now, ahead_us: 0 };
+        state.shared.seed(limits, &Spending::default(), past, period);
+        state
     }
 
     /// Fills in what is missing from what the ledger tells. What is already counted stays.
     pub fn seed(&mut self, debit: &Debit<'_>, seed: &Seed, now: Timestamp) {
-        self.seen = self.seen.max(now);
-        self.shared.seed(debit.limits, &seed.account, seed.since, debit.period, now);
+        let seen = self.advance_to(now);
+        let past = SeenPast { since: seed.since, now: seen, ahead_us: seen - now };
+        self.shared.seed(debit.limits, &seed.account, past, debit.period);
         if let (Some((id, limits)), Some((seeded, spending))) = (debit.key, &seed.key)
             && id == *seeded
         {
-            self.key_mut(id).seed(limits, spending, seed.since, debit.period, now);
+            self.key_mut(id).seed(limits, spending, past, debit.period);
         }
     }
 
     /// Debits everything or nothing.
     pub fn debit(&mut self, debit: &Debit<'_>, now: Timestamp) -> Outcome {
+        let asked_at = now;
         let now = self.advance_to(now);
-        let own = debit.key.map(|(id, limits)| (self.keys.iter().position(|(known, _)| *known == id), limits));
-        let own = match own {
+        let Self { shared, keys, .. } = self;
+        let mut own = match debit.key {
             None => None,
-            Some((Some(at), limits)) => Some((at, limits)),
-            Some((None, _)) => return Outcome::Unseeded,
+            Some((id, limits)) => match keys.iter_mut().find(|key| key.id == id) {
+                Some(key) => Some((key, limits)),
+                None => return Outcome::Unseeded,
+            },
         };
-        if !self.shared.advance(debit.limits, debit.period, now) {
+        if !shared.advance(debit.limits, debit.period, now) {
             return Outcome::Unseeded;
         }
-        if let Some((at, limits)) = own
-            && !self.keys[at].1.advance(limits, debit.period, now)
-        {
-            return Outcome::Unseeded;
+        if let Some((key, limits)) = &mut own {
+            key.seen = now;
+            if !key.own.advance(limits, debit.period, now) {
+                return Outcome::Unseeded;
+            }
         }
         let mut longest: Option<(LimitLabel, i64)> = None;
         let mut keep_longest = |label, wait_us| {
@@ -126,27 +138,34 @@ impl AccountState {
             }
         };
         if debit.cost > 0 {
-            self.shared.waits(debit.limits, debit.cost, now, Scope::Account, &mut keep_longest);
-            if let Some((at, limits)) = own {
-                self.keys[at].1.waits(limits, debit.cost, now, Scope::Key, &mut keep_longest);
+            shared.waits(debit.limits, debit.cost, now, Scope::Account, &mut keep_longest);
+            if let Some((key, limits)) = &own {
+                key.own.waits(limits, debit.cost, now, Scope::Key, &mut keep_longest);
             }
             if longest.is_none() {
-                self.shared.take(debit.cost, now);
-                if let Some((at, _)) = own {
-                    self.keys[at].1.take(debit.cost, now);
+                shared.take(debit.cost, now);
+                if let Some((key, _)) = &mut own {
+                    key.own.take(debit.cost, now);
                 }
             }
         }
         let mut standing = ArrayVec::new();
         let asked = if longest.is_some() { debit.cost } else { 0 };
-        self.shared.standing(debit.limits, asked, now, Scope::Account, &mut standing);
-        if let Some((at, limits)) = own {
-            self.keys[at].1.standing(limits, asked, now, Scope::Key, &mut standing);
+        shared.standing(debit.limits, asked, now, Scope::Account, &mut standing);
+        if let Some((key, limits)) = &own {
+            key.own.standing(limits, asked, now, Scope::Key, &mut standing);
         }
-        let period = self.shared.quota.map_or(debit.period, |quota| quota.period);
+        let period = shared.quota.map_or(debit.period, |quota| quota.period);
+        // A caller whose clock reading is behind waits that much longer by its own clock.
+        let behind_us = now - asked_at;
+        for limit in standing.iter_mut().filter(|limit| limit.reset_us > 0) {
+            limit.reset_us = limit.reset_us.saturating_add(behind_us);
+        }
         match longest {
             None => Outcome::Admitted(Admitted { period, standing }),
-            Some((by, wait_us)) => Outcome::Refused(Refused { by, wait_us, period, standing }),
+            Some((by, wait_us)) => {
+                Outcome::Refused(Refused { by, wait_us: wait_us.saturating_add(behind_us), period, standing })
+            }
         }
     }
 
@@ -162,17 +181,13 @@ impl AccountState {
 
     /// Whether forgetting it would change no decision but the quota's, as of its last use.
     pub fn is_idle(&self, now: Timestamp) -> bool {
-        std::iter::once(&self.shared).chain(self.keys.iter().map(|(_, counters)| counters)).all(|counters| {
-            let mut bucket = counters.bucket;
-            let refilled = bucket.as_mut().is_none_or(|bucket| {
-                bucket.advance(bucket.spec(), now);
-                bucket.is_full()
-            });
-            let newest_left = |window: &WindowState| {
-                window.slices().last().is_none_or(|newest| now - newest.newest >= window.length().micros())
-            };
-            refilled && counters.windows.iter().all(newest_left)
-        })
+        std::iter::once(&self.shared).chain(self.keys.iter().map(|key| &key.own)).all(|counters| counters.is_idle(now))
+    }
+
+    /// Forgets keys that were last used before this instant and whose rates are idle as of now. Their quota is the
+    /// ledger's to tell when they call again, so whoever calls makes sure that the ledger has it.
+    pub fn forget_keys(&mut self, unused_since: Timestamp, now: Timestamp) {
+        self.keys.retain(|key| key.seen >= unused_since || !key.own.is_idle(now));
     }
 
     /// The last instant it was used.
@@ -183,7 +198,7 @@ impl AccountState {
     /// Buckets and windows as they are saved: the account's, then its keys'. Quota is the ledger's.
     pub fn rates(&self) -> impl Iterator<Item = (Option<KeyId>, Option<BucketState>, &[WindowState])> {
         std::iter::once((None, &self.shared))
-            .chain(self.keys.iter().map(|(id, counters)| (Some(*id), counters)))
+            .chain(self.keys.iter().map(|key| (Some(key.id), &key.own)))
             .map(|(key, counters)| (key, counters.bucket, counters.windows.as_slice()))
     }
 
@@ -204,21 +219,28 @@ impl AccountState {
         counters.windows = windows;
     }
 
+    /// The account's quota: what is kept of a subject that has no ledger.
+    pub fn quota(&self) -> Option<QuotaState> {
+        self.shared.quota
+    }
+
+    /// Puts a kept quota back in place, for a subject that has no ledger.
+    pub fn restore_quota(&mut self, quota: QuotaState) {
+        self.shared.quota = Some(quota);
+    }
+
     fn key_mut(&mut self, id: KeyId) -> &mut Counters {
-        if let Some(at) = self.keys.iter().position(|(known, _)| *known == id) {
-            return &mut self.keys[at].1;
-        }
-        self.keys.push((id, Counters::default()));
-        let last = self.keys.len() - 1;
-        &mut self.keys[last].1
+        let at = self.keys.iter().position(|key| key.id == id).unwrap_or_else(|| {
+            self.keys.push(KeyCounters { id, seen: self.seen, own: Counters::default() });
+            self.keys.len() - 1
+        });
+        &mut self.keys[at].own
     }
 
     fn each_quota(&mut self, key: Option<KeyId>, change: impl Fn(&mut QuotaState)) {
         self.shared.quota.iter_mut().for_each(&change);
-        for (id, counters) in &mut self.keys {
-            if Some(*id) == key {
-                counters.quota.iter_mut().for_each(&change);
-            }
+        for known in self.keys.iter_mut().filter(|known| Some(known.id) == key) {
+            known.own.quota.iter_mut().for_each(&change);
         }
     }
 
@@ -226,7 +248,7 @@ impl AccountState {
     fn advance_to(&mut self, now: Timestamp) -> Timestamp {
         if self.seen - now > SKEW_US_MAX {
             self.shared.rebase(now);
-            self.keys.iter_mut().for_each(|(_, counters)| counters.rebase(now));
+            self.keys.iter_mut().for_each(|key| key.own.rebase(now));
             self.seen = now;
         } else {
             self.seen = self.seen.max(now);
@@ -310,7 +332,7 @@ impl Counters {
             keep(scope.window(window), window.wait_us(cost, spec.limit, now).unwrap_or(HOPELESS_WAIT_US));
         }
         if let (Some(quota), Some(limit)) = (&self.quota, limits.quota.limit)
-            && quota.used.saturating_add(cost) > limit
+            && !quota.fits(cost, limit)
         {
             keep(scope.quota(), (quota.period.end - now).max(1));
         }
@@ -365,16 +387,28 @@ impl Counters {
         self.windows.iter_mut().for_each(|window| window.rebase(now));
     }
 
-    fn seed(&mut self, limits: &LimitSet, spending: &Spending, since: Timestamp, period: Period, now: Timestamp) {
+    /// Whether full and empty again: as good as never used, but for the quota.
+    fn is_idle(&self, now: Timestamp) -> bool {
+        let refilled = self.bucket.is_none_or(|mut bucket| {
+            bucket.advance(bucket.spec(), now);
+            bucket.is_full()
+        });
+        let emptied = |window: &WindowState| {
+            window.slices().last().is_none_or(|newest| now - newest.newest >= window.length().micros())
+        };
+        refilled && self.windows.iter().all(emptied)
+    }
+
+    fn seed(&mut self, limits: &LimitSet, spending: &Spending, past: SeenPast, period: Period) {
         if let (None, Some(spec)) = (&self.bucket, limits.bucket) {
-            // From an empty bucket: what was in it at the start is not known, and assuming tokens
-            // that were spent before it would admit the burst twice.
-            let mut bucket =
-                if spending.debits.is_empty() { BucketState::full(spec, now) } else { BucketState::empty(spec, since) };
+            // From an empty bucket: what was in it at the start is not known, and assuming tokens that were
+            // spent before it would admit the burst twice. A start that lies far enough back finds it full.
+            let mut bucket = BucketState::empty(spec, past.of(past.since));
             for debited in &spending.debits {
-                bucket.advance(spec, debited.at);
+                bucket.advance(spec, past.of(debited.at));
                 bucket.take(debited.units);
             }
+            bucket.advance(spec, past.now);
             self.bucket = Some(bucket);
         }
         for spec in &limits.windows {
@@ -382,8 +416,9 @@ impl Counters {
                 continue;
             }
             let mut window = WindowState::empty(spec.length);
-            for debited in spending.debits.iter().filter(|debited| now - debited.at < spec.length.micros()) {
-                window.add(debited.units, debited.at);
+            for debited in &spending.debits {
+                window.add(debited.units, past.of(debited.at));
+                window.advance(past.now);
             }
             self.windows.push(window);
         }
@@ -391,5 +426,21 @@ impl Counters {
             let known = spending.quota.map(|quota| QuotaState { period: quota.period, used: quota.used });
             self.quota = Some(known.unwrap_or(QuotaState { period, used: 0 }));
         }
+    }
+}
+
+/// How a ledger's times look to a state whose own time may be ahead of the clock's.
+#[derive(Clone, Copy)]
+struct SeenPast {
+    since: Timestamp,
+    now: Timestamp,
+    ahead_us: i64,
+}
+
+impl SeenPast {
+    /// A ledger's instant in the state's time. What was written before the clock was set back counts as made now:
+    /// nothing lies ahead, or it would hold back the filling until the clock has caught up.
+    fn of(self, at: Timestamp) -> Timestamp {
+        (at + self.ahead_us).min(self.now)
     }
 }

@@ -5,11 +5,15 @@
 
 use std::collections::VecDeque;
 
+use super::spec::UNITS_MAX;
 use crate::rate::Unit;
 use crate::time::Timestamp;
 
 /// How many slices a window's length is cut into.
 pub const SLICES: i64 = 256;
+/// The most slices a window holds: 256 whole ones and the parts of two more at its ends, where a 256th is no whole
+/// number of microseconds.
+pub const SLICES_MAX: usize = 258;
 
 /// The calls of one 256th of the window's length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub struct Slice {
     pub units: u64,
 }
 
-/// What a window holds. At most 257 slices, oldest first.
+/// What a window holds. At most 258 slices, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowState {
     length: Unit,
@@ -63,25 +67,42 @@ impl WindowState {
         let mut ahead = 0_u64;
         while let Some(newest) = self.slices.back().filter(|newest| newest.newest > now) {
             ahead += newest.units;
+            self.total -= newest.units;
             self.slices.pop_back();
         }
         if ahead > 0 {
-            self.total -= ahead;
             self.add(ahead, now);
         }
     }
 
     /// Counts units at an instant not before the newest call.
+    ///
+    /// A slice stops counting at the largest limit there is: one that holds so much refuses everything until it
+    /// leaves, and the total of all slices cannot overflow.
     pub fn add(&mut self, units: u64, at: Timestamp) {
         let slice_us = self.length.micros() / SLICES;
         let index = |at: Timestamp| at.as_micros().div_euclid(slice_us);
-        self.total += units;
         match self.slices.back_mut() {
             Some(newest) if index(newest.newest) >= index(at) => {
-                newest.units += units;
+                let counted = newest.units.saturating_add(units).min(UNITS_MAX);
+                self.total += counted - newest.units;
+                newest.units = counted;
                 newest.newest = newest.newest.max(at);
             }
-            _ => self.slices.push_back(Slice { newest: at, units }),
+            _ => {
+                let units = units.min(UNITS_MAX);
+                self.make_room();
+                self.total += units;
+                self.slices.push_back(Slice { newest: at, units });
+            }
+        }
+    }
+
+    /// Grows by doubling as usual, but not past what a window can hold: the last doubling would waste half.
+    fn make_room(&mut self) {
+        let held = self.slices.len();
+        if held == self.slices.capacity() {
+            self.slices.reserve_exact(held.clamp(4, SLICES_MAX.saturating_sub(held).max(4)));
         }
     }
 

@@ -1,0 +1,182 @@
+//! `/admin/v1/accounts`: list, show, make, set the plan, ban, delete.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+use tollgate_domain::{Account, AccountId, Ban, entitlement};
+use tollgate_store::{Change, CreateAccount, NewAccount};
+
+use super::account_named;
+use crate::context::{Context, Shared, audit_line, random};
+use crate::inputs;
+use crate::page::PageView;
+use crate::problem::{Problem, ProblemCode};
+use crate::request::{Body, OptionalBody, Parameters, Segment};
+use crate::standing::{self, QuotaView};
+use crate::views::{AccountView, counts};
+
+/// Keys that are read at a time when an account's are counted.
+const KEYS_BATCH: u32 = 200;
+
+/// An account with what takes more than its own record to tell.
+#[derive(Serialize)]
+struct AccountDetail {
+    #[serde(flatten)]
+    account: AccountView,
+    /// Null without a plan.
+    quota: Option<QuotaView>,
+    /// Keys that count against the plan's `max_keys`.
+    keys: u64,
+}
+
+/// Accounts in order of creation, or the one with an e-mail.
+pub(super) async fn list(
+    State(context): State<Context>,
+    mut query: Parameters,
+) -> Result<Json<PageView<AccountView>>, Problem> {
+    let limit = query.page_limit();
+    let cursor = query.cursor::<AccountId>();
+    let email = query.take("email", inputs::email);
+    query.finish()?;
+    let policy = context.policy();
+    if let Some(email) = email {
+        let found = context.store().account_by_email(&email).await?;
+        let items = found.iter().map(|account| AccountView::new(account, &policy.plans)).collect();
+        return Ok(Json(PageView::new(items, None)));
+    }
+    let page = context.store().accounts(cursor, limit).await?;
+    let next = page.items.last().filter(|_| page.has_more).map(|account| account.id.to_string());
+    let items = page.items.iter().map(|account| AccountView::new(account, &policy.plans)).collect();
+    Ok(Json(PageView::new(items, next)))
+}
+
+/// One account.
+pub(super) async fn show(State(context): State<Context>, Segment(account): Segment) -> Result<Response, Problem> {
+    let account = account_named(&context, &account).await?;
+    detail(&context, &account).await
+}
+
+/// Makes an account.
+pub(super) async fn create(State(context): State<Context>, Body(mut fields): Body) -> Result<Response, Problem> {
+    let policy = context.policy();
+    let email = fields.required_text("email", inputs::email);
+    let name = fields.text("name", inputs::name);
+    let plan = fields.text("plan", |text| inputs::plan(text, &policy.plans));
+    let email = fields.finish(&["email", "name", "plan"], email)?;
+    let now = context.now();
+    let audit = audit_line("account.create", now, json!({ "plan": plan.as_ref().map(ToString::to_string) }));
+    let new = NewAccount { id: AccountId::new(now, random()?), email, name, assigned_plan: plan, created_at: now };
+    match context.store().create_account(&new, &audit).await? {
+        CreateAccount::Created(account) => {
+            context.publish(&[Change::Account(account.id)]).await;
+            let location = HeaderValue::from_str(&format!("/admin/v1/accounts/{}", account.id));
+            let location = location.expect("ids are visible ASCII");
+            let answer = detail(&context, &account).await?;
+            Ok((StatusCode::CREATED, [(LOCATION, location)], answer).into_response())
+        }
+        CreateAccount::Exists(account) => Err(Problem::new(
+            ProblemCode::AccountExists,
+            "There is an account with this e-mail; change its plan with `tollgate accounts set-plan`",
+        )
+        .with("account", account.id.to_string())),
+    }
+}
+
+/// Sets the operator's plan, or lifts it with null.
+pub(super) async fn set_plan(
+    State(context): State<Context>,
+    Segment(account): Segment,
+    Body(mut fields): Body,
+) -> Result<Response, Problem> {
+    let policy = context.policy();
+    if !fields.contains("plan") {
+        fields.refuse("plan", "`plan` is missing: send a plan's name, or null to lift the operator's plan");
+    }
+    let plan = fields.text("plan", |text| inputs::plan(text, &policy.plans));
+    fields.finish(&["plan"], Some(()))?;
+    let account = account_named(&context, &account).await?;
+    let facts = json!({
+        "from": account.assigned_plan.as_ref().map(ToString::to_string),
+        "to": plan.as_ref().map(ToString::to_string),
+    });
+    let audit = audit_line("account.set_plan", context.now(), facts);
+    let changed = context.store().assign_plan(account.id, plan.as_ref(), &audit).await?;
+    changed_account(&context, changed).await
+}
+
+/// Bans an account; its keys are refused from now on.
+pub(super) async fn ban(
+    State(context): State<Context>,
+    Segment(account): Segment,
+    OptionalBody(mut fields): OptionalBody,
+) -> Result<Response, Problem> {
+    let reason = fields.text("reason", inputs::reason);
+    fields.finish(&["reason"], Some(()))?;
+    let account = account_named(&context, &account).await?;
+    let now = context.now();
+    let audit = audit_line("account.ban", now, json!({ "reason": reason }));
+    let ban = Ban { at: now, reason };
+    let changed = context.store().set_ban(account.id, Some(&ban), &audit).await?;
+    changed_account(&context, changed).await
+}
+
+/// Lifts a ban.
+pub(super) async fn unban(
+    State(context): State<Context>,
+    Segment(account): Segment,
+    OptionalBody(fields): OptionalBody,
+) -> Result<Response, Problem> {
+    fields.finish(&[], Some(()))?;
+    let account = account_named(&context, &account).await?;
+    let audit = audit_line("account.unban", context.now(), json!({}));
+    let changed = context.store().set_ban(account.id, None, &audit).await?;
+    changed_account(&context, changed).await
+}
+
+/// Deletes an account: its keys end, its e-mail and name are erased, its usage stays in the ledger.
+pub(super) async fn remove(State(context): State<Context>, Segment(account): Segment) -> Result<Response, Problem> {
+    let account = account_named(&context, &account).await?;
+    let now = context.now();
+    let audit = audit_line("account.delete", now, json!({}));
+    let Some((account, keys)) = context.store().delete_account(account.id, now, &audit).await? else {
+        return Err(gone());
+    };
+    let mut changes = vec![Change::Account(account.id)];
+    changes.extend(keys.iter().map(|key| Change::Key(key.hashed.hash)));
+    context.publish(&changes).await;
+    let answer = json!({ "id": account.id.to_string(), "deleted_at": now.to_string(), "keys": keys.len() });
+    Ok(Json(answer).into_response())
+}
+
+/// Publishes a change of an account and answers with it.
+async fn changed_account(shared: &Shared, changed: Option<Account>) -> Result<Response, Problem> {
+    let account = changed.ok_or_else(gone)?;
+    shared.publish(&[Change::Account(account.id)]).await;
+    detail(shared, &account).await
+}
+
+fn gone() -> Problem {
+    Problem::not_found("The account was deleted meanwhile")
+}
+
+async fn detail(shared: &Shared, account: &Account) -> Result<Response, Problem> {
+    let (policy, now) = (shared.policy(), shared.now());
+    let entitlement = entitlement(account, &policy.plans);
+    let standing = standing::of_account(shared, account, None, &entitlement, now).await?;
+    let mut keys = 0;
+    let mut after = None;
+    loop {
+        let page = shared.store().keys(Some(account.id), after, KEYS_BATCH).await?;
+        keys += page.items.iter().filter(|key| counts(key, now)).map(|_| 1).sum::<u64>();
+        after = page.items.last().map(|key| key.id).filter(|_| page.has_more);
+        if after.is_none() {
+            break;
+        }
+    }
+    let account = AccountView::new(account, &policy.plans);
+    Ok(Json(AccountDetail { account, quota: standing.map(|standing| standing.quota), keys }).into_response())
+}

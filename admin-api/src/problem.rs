@@ -1,0 +1,289 @@
+//! Every error answer of the control plane: RFC 9457, in one place.
+//!
+//! A handler returns a [`Problem`]; it travels as an extension of an empty answer until the outermost layer
+//! (`crate::envelope`), which alone knows the request's id, writes the body and logs the cause. What a caller
+//! reads and what a log says are separate fields, so that no cause leaks.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tollgate_store::StoreError;
+
+/// Seconds after which a caller may try again when the store did not answer or a twin request is under way.
+const RETRY_AFTER_SECS: u64 = 1;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident;)*) => {
+        /// The machine-readable word of an error answer.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ProblemCode {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ProblemCode {
+            /// Every code, for tables and their tests.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word itself.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The status it usually comes with; an invalid key's may be configured to differ.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request cannot be read: a path, a header or a query that is no text.
+    BadRequest = "bad_request", BAD_REQUEST;
+    /// The body is not JSON.
+    MalformedJson = "malformed_json", BAD_REQUEST;
+    /// The operator's token is missing or wrong.
+    Unauthorized = "unauthorized", UNAUTHORIZED;
+    /// No API key was sent.
+    MissingKey = "missing_key", UNAUTHORIZED;
+    /// The API key opens nothing.
+    InvalidKey = "invalid_key", FORBIDDEN;
+    /// The account is banned.
+    AccountDisabled = "account_disabled", FORBIDDEN;
+    /// There is no such thing.
+    NotFound = "not_found", NOT_FOUND;
+    /// The path exists, for other methods.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
+    /// The body did not arrive in time.
+    RequestTimeout = "request_timeout", REQUEST_TIMEOUT;
+    /// An account with this e-mail exists.
+    AccountExists = "account_exists", CONFLICT;
+    /// The account is on another plan than the one asked for.
+    OtherPlan = "other_plan", CONFLICT;
+    /// The account has as many active keys as its plan allows.
+    KeyLimitReached = "key_limit_reached", CONFLICT;
+    /// The key does not work any more, so it cannot be rotated.
+    KeyNotActive = "key_not_active", CONFLICT;
+    /// The key's predecessor is still in its grace.
+    PredecessorInGrace = "predecessor_in_grace", CONFLICT;
+    /// The repeated request was done before, and its answer held a secret that is not shown twice.
+    AlreadyDone = "already_done", CONFLICT;
+    /// A request with the same `Idempotency-Key` is under way.
+    InProgress = "in_progress", CONFLICT;
+    /// The body is larger than is taken.
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE;
+    /// The body is not declared to be JSON.
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
+    /// Fields or query parameters are unknown, missing or hold what they cannot.
+    InvalidFields = "invalid_fields", UNPROCESSABLE_ENTITY;
+    /// The `Idempotency-Key` was used for another request.
+    IdempotencyMismatch = "idempotency_mismatch", UNPROCESSABLE_ENTITY;
+    /// The database does not answer.
+    StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE;
+    /// A fault of ours; the log has the cause under the request's id.
+    Internal = "internal_error", INTERNAL_SERVER_ERROR;
+}
+
+/// One thing that is wrong with a request's fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// Where in the body, as a JSON pointer in its fragment form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pointer: Option<String>,
+    /// Which query parameter or header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parameter: Option<String>,
+    /// The line of the file that was sent, where the row names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<u64>,
+    /// The column of that file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) column: Option<String>,
+    /// What is wrong and what to write instead.
+    pub(crate) detail: String,
+}
+
+/// An error answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
+    code: ProblemCode,
+    status: StatusCode,
+    detail: String,
+    errors: Vec<FieldError>,
+    members: Map<String, Value>,
+    retry_after_secs: Option<u64>,
+    challenge: Option<HeaderValue>,
+    cause: Option<String>,
+}
+
+impl Problem {
+    /// A problem of this code, in these words.
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            code,
+            status: code.status(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            members: Map::new(),
+            retry_after_secs: None,
+            challenge: None,
+            cause: None,
+        }))
+    }
+
+    /// Something that is not there, or not the asker's.
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(ProblemCode::NotFound, detail)
+    }
+
+    /// Fields that cannot be taken.
+    pub(crate) fn invalid_fields(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => only.detail.clone(),
+            several => format!("{} things are wrong with this request, see `errors`", several.len()),
+        };
+        let mut problem = Self::new(ProblemCode::InvalidFields, detail);
+        problem.0.errors = errors;
+        problem
+    }
+
+    /// A fault of ours: the caller learns the code and the request's id only.
+    pub(crate) fn internal(cause: impl Into<String>) -> Self {
+        let mut problem = Self::new(ProblemCode::Internal, "Internal error");
+        problem.0.cause = Some(cause.into());
+        problem
+    }
+
+    /// A twin of this request is under way.
+    pub(crate) fn in_progress(detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(ProblemCode::InProgress, detail);
+        problem.0.retry_after_secs = Some(RETRY_AFTER_SECS);
+        problem
+    }
+
+    /// The same with another status.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = status;
+        self
+    }
+
+    /// The same with a member beside the standard ones.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.members.insert(name.into(), value.into());
+        self
+    }
+
+    /// The same with many such members.
+    pub(crate) fn with_all(mut self, members: Map<String, Value>) -> Self {
+        self.0.members.extend(members);
+        self
+    }
+
+    /// The same with these words.
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = detail.into();
+        self
+    }
+
+    /// The same with a challenge, as every 401 must have one.
+    pub(crate) fn with_challenge(mut self, challenge: HeaderValue) -> Self {
+        self.0.challenge = Some(challenge);
+        self
+    }
+
+    /// What only the log may say, if there is such a cause.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
+    }
+
+    /// The machine-readable word.
+    pub(crate) fn code(&self) -> ProblemCode {
+        self.0.code
+    }
+
+    /// Writes status, headers and body into an answer.
+    pub(crate) fn write(&self, request_id: &str, response: &mut Response) {
+        let problem = &*self.0;
+        let mut body = problem.members.clone();
+        body.insert("type".into(), format!("urn:tollgate:problem:{}", problem.code.as_str()).into());
+        body.insert("title".into(), title(problem.code.as_str()).into());
+        body.insert("status".into(), problem.status.as_u16().into());
+        body.insert("detail".into(), problem.detail.as_str().into());
+        body.insert("code".into(), problem.code.as_str().into());
+        body.insert("request_id".into(), request_id.into());
+        if !problem.errors.is_empty() {
+            let errors = serde_json::to_value(&problem.errors).expect("texts and numbers are JSON");
+            body.insert("errors".into(), errors);
+        }
+        *response.status_mut() = problem.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(secs) = problem.retry_after_secs {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+        }
+        if let Some(challenge) = &problem.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge.clone());
+        }
+        *response.body_mut() = Value::Object(body).to_string().into();
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.0.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let cause = error.to_string();
+        match error {
+            StoreError::Unavailable(_) => {
+                let mut problem = Self::new(ProblemCode::StoreUnavailable, "Key store unavailable");
+                problem.0.retry_after_secs = Some(RETRY_AFTER_SECS);
+                problem.0.cause = Some(cause);
+                problem
+            }
+            StoreError::Unusable(_) | StoreError::Corrupt { .. } => Self::internal(cause),
+        }
+    }
+}
+
+/// `missing_key` as people read it: `Missing key`.
+fn title(code: &str) -> String {
+    let mut title = code.replace('_', " ");
+    if let Some(first) = title.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    title
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_words() {
+        let words: std::collections::BTreeSet<_> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(words.len(), ProblemCode::ALL.len());
+        assert!(words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_may_be_asked_again_and_its_cause_stays_inside() {
+        let problem = Problem::from(StoreError::Unavailable("disk I/O error".into()));
+        let mut response = Response::new(axum::body::Body::empty());
+        problem.write("r1", &mut response);
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        assert!(problem.cause().is_some_and(|cause| cause.contains("disk I/O")));
+        assert!(!problem.0.detail.contains("disk"));
+    }
+}

@@ -1,0 +1,230 @@
+//! How an account stands with each of its limits, as shown to operators and customers.
+//!
+//! The limiter is asked first: it knows every call at once. An account without state there (nobody called since
+//! the start, or its state was swept) is worked out from the ledger, in a state that is thrown away. Nothing is debited.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tollgate_domain::limit::{
+    AccountState, Debit, LimitKind, LimitLabel, LimitSet, LimitStanding, Outcome, SLICES, UNITS_MAX,
+};
+use tollgate_domain::{Account, Entitlement, Key, KeyId, Period, Timestamp};
+use tollgate_limiter::Subject;
+use tollgate_store::{SeedQuery, StoreError};
+
+use crate::context::Shared;
+
+/// The finest grouping of the ledger that a bucket is worked out from, in microseconds; batches are a second apart.
+const BUCKET_RESOLUTION_US: i64 = 1_000_000;
+
+/// How an account stands under its plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AccountStanding {
+    /// Every limit, the account's first; its quota is always among them, also an unlimited one.
+    pub(crate) limits: Vec<LimitView>,
+    /// The account's quota alone.
+    pub(crate) quota: QuotaView,
+}
+
+/// How an account stands with its quota.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct QuotaView {
+    used: u64,
+    limit: Value,
+    remaining: Value,
+    /// Hundredths of the limit that are used, rounded down; null for an unlimited one.
+    percentage: Option<u64>,
+    period: PeriodView,
+    resets_at: String,
+    allowed: bool,
+}
+
+/// A stretch of time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct PeriodView {
+    start: String,
+    end: String,
+}
+
+/// How an account stands with one limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct LimitView {
+    /// As in the `RateLimit` header: `burst`, `day`, `month`, `key-…`.
+    name: String,
+    kind: &'static str,
+    /// `account`: all keys share it; `key`: it is this key's alone.
+    scope: &'static str,
+    used: u64,
+    limit: Value,
+    remaining: Value,
+    percentage: Option<u64>,
+    /// When `remaining` grows; null when nothing is used, or nothing will ever come back.
+    resets_at: Option<String>,
+    /// Whether a call of one unit would pass it.
+    allowed: bool,
+}
+
+impl LimitView {
+    /// Whether a call of one unit would pass it.
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+}
+
+/// How an account stands, asked for one of its keys or for none; `None` when it has no plan.
+///
+/// # Errors
+/// Neither limiter nor ledger answers.
+pub(crate) async fn of_account(
+    shared: &Shared,
+    account: &Account,
+    key: Option<&Key>,
+    entitlement: &Entitlement,
+    now: Timestamp,
+) -> Result<Option<AccountStanding>, StoreError> {
+    let Some(plan) = entitlement.plan() else { return Ok(None) };
+    let rates_per_key = shared.rates_per_key();
+    // A quota that limits nothing is counted all the same; asked about as a limit, it tells its use.
+    let shared_limits = LimitSet {
+        bucket: plan.limits.bucket.filter(|_| !rates_per_key),
+        windows: if rates_per_key { <_>::default() } else { plan.limits.windows.clone() },
+        quota: tollgate_domain::Quota { limit: Some(plan.limits.quota.limit.unwrap_or(UNITS_MAX)) },
+    };
+    let own_limits = key.and_then(|key| Some((key.id, key.own_limits(&plan.limits, rates_per_key)?)));
+    let debit = Debit {
+        limits: &shared_limits,
+        key: own_limits.as_ref().map(|(id, limits)| (*id, limits)),
+        period: account.period_basis(plan).period_at(now),
+        cost: 0,
+    };
+    let (period, standings) = match look(shared, account, &debit, now).await {
+        Some(known) => known,
+        None => from_ledger(shared, account, &debit, now).await?,
+    };
+    let has_access = matches!(entitlement, Entitlement::Plan(_)) && account.ban.is_none();
+    let limits: Vec<LimitView> =
+        standings.iter().map(|standing| limit_view(standing, plan.limits.quota.limit, has_access, now)).collect();
+    let quota = standings
+        .iter()
+        .find(|standing| standing.label == LimitLabel::Quota)
+        .map(|standing| quota_view(standing, plan.limits.quota.limit, period, has_access));
+    Ok(quota.map(|quota| AccountStanding { limits, quota }))
+}
+
+async fn look(
+    shared: &Shared,
+    account: &Account,
+    debit: &Debit<'_>,
+    now: Timestamp,
+) -> Option<(Period, Vec<LimitStanding>)> {
+    let seen = shared.deps.peek.look(Subject::Account(account.id), debit, now).await;
+    // A limiter that does not answer is no reason to show nothing: the ledger is a second behind at most.
+    seen.ok().flatten().and_then(standings)
+}
+
+fn standings(outcome: Outcome) -> Option<(Period, Vec<LimitStanding>)> {
+    match outcome {
+        Outcome::Admitted(admitted) => Some((admitted.period, admitted.standing.to_vec())),
+        Outcome::Refused(refused) => Some((refused.period, refused.standing.to_vec())),
+        Outcome::Unseeded => None,
+    }
+}
+
+/// Buckets are worked out from their last minutes batch by batch, windows from all of their length in slices as
+/// coarse as windows are counted in: one query for both would read a month second by second.
+async fn from_ledger(
+    shared: &Shared,
+    account: &Account,
+    debit: &Debit<'_>,
+    now: Timestamp,
+) -> Result<(Period, Vec<LimitStanding>), StoreError> {
+    let mut state = AccountState::default();
+    let without_windows = |limits: &LimitSet| LimitSet { windows: <_>::default(), ..limits.clone() };
+    let (buckets, own_bucket) = (without_windows(debit.limits), debit.key.map(|(id, own)| (id, without_windows(own))));
+    let buckets = Debit { limits: &buckets, key: own_bucket.as_ref().map(|(id, own)| (*id, own)), ..*debit };
+    seed(shared, account, &mut state, &buckets, BUCKET_RESOLUTION_US, now).await?;
+    let slice_us = limit_sets(debit)
+        .flat_map(|limits| limits.windows.iter())
+        .map(|window| (window.length.micros() / SLICES).max(1))
+        .min();
+    if let Some(slice_us) = slice_us {
+        seed(shared, account, &mut state, debit, slice_us, now).await?;
+    }
+    let outcome = state.debit(debit, now);
+    Ok(standings(outcome).expect("every limit of the debit has just been seeded"))
+}
+
+async fn seed(
+    shared: &Shared,
+    account: &Account,
+    state: &mut AccountState,
+    debit: &Debit<'_>,
+    resolution_us: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let lookback_us = limit_sets(debit).map(LimitSet::lookback_us).max().unwrap_or(0);
+    let query = SeedQuery {
+        account: account.id,
+        key: debit.key.map(|(id, _)| id),
+        since: now + -lookback_us,
+        resolution_us,
+        period: debit.period,
+    };
+    let seed = shared.store().seed(&query).await?;
+    state.seed(debit, &seed, now);
+    Ok(())
+}
+
+fn limit_sets<'a>(debit: &'a Debit<'_>) -> impl Iterator<Item = &'a LimitSet> {
+    let own: Option<(KeyId, &LimitSet)> = debit.key;
+    std::iter::once(debit.limits).chain(own.map(|(_, limits)| limits))
+}
+
+/// `limit` and `remaining` as shown: a number, or the word for none.
+fn shown_limit(standing: &LimitStanding, is_unlimited: bool) -> (Value, Value, Option<u64>) {
+    if is_unlimited {
+        return (json!("unlimited"), json!("unlimited"), None);
+    }
+    let hundredths = u128::from(standing.used) * 100;
+    let percentage = hundredths.checked_div(u128::from(standing.limit)).unwrap_or(100);
+    let percentage = u64::try_from(percentage).unwrap_or(u64::MAX);
+    (standing.limit.into(), standing.remaining.into(), Some(percentage))
+}
+
+fn limit_view(standing: &LimitStanding, quota_limit: Option<u64>, has_access: bool, now: Timestamp) -> LimitView {
+    let is_unlimited = standing.label == LimitLabel::Quota && quota_limit.is_none();
+    let (limit, remaining, percentage) = shown_limit(standing, is_unlimited);
+    let (kind, scope) = match standing.label {
+        LimitLabel::Burst => ("bucket", "account"),
+        LimitLabel::Window(_) => ("window", "account"),
+        LimitLabel::Quota => ("quota", "account"),
+        LimitLabel::KeyBurst => ("bucket", "key"),
+        LimitLabel::KeyWindow(_) => ("window", "key"),
+        LimitLabel::KeyQuota => ("quota", "key"),
+    };
+    let resets = standing.label.kind() == LimitKind::Quota || standing.reset_us > 0;
+    LimitView {
+        name: standing.label.to_string(),
+        kind,
+        scope,
+        used: standing.used,
+        limit,
+        remaining,
+        percentage,
+        resets_at: resets.then(|| (now + standing.reset_us).to_string()),
+        allowed: has_access && (is_unlimited || standing.remaining > 0),
+    }
+}
+
+fn quota_view(standing: &LimitStanding, quota_limit: Option<u64>, period: Period, has_access: bool) -> QuotaView {
+    let (limit, remaining, percentage) = shown_limit(standing, quota_limit.is_none());
+    QuotaView {
+        used: standing.used,
+        limit,
+        remaining,
+        percentage,
+        period: PeriodView { start: period.start.to_string(), end: period.end.to_string() },
+        resets_at: period.end.to_string(),
+        allowed: has_access && (quota_limit.is_none() || standing.remaining > 0),
+    }
+}

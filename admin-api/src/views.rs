@@ -1,0 +1,231 @@
+//! Records as JSON. Field names and forms are the outside contract; hashes and secrets never appear.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tollgate_domain::{Account, Entitlement, Interval, Key, KeyState, Plan, PlanTable, Timestamp, entitlement};
+
+/// An account as operators see it in a list.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AccountView {
+    id: String,
+    email: String,
+    name: Option<String>,
+    created_at: String,
+    plan: AccountPlanView,
+    /// `active`, `banned`, or `no_access` where the plan has no API access or there is no plan.
+    state: &'static str,
+    ban: Option<BanView>,
+    stripe_customer_id: Option<String>,
+    subscription: Option<String>,
+}
+
+/// Which plan an account is on, and why.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AccountPlanView {
+    /// What an operator set.
+    assigned: Option<String>,
+    /// What holds.
+    effective: Option<String>,
+    /// `assigned`, `default`, `assigned_plan_gone` (the default holds in its place) or `none`.
+    why: &'static str,
+}
+
+/// An operator's ban.
+#[derive(Clone, Debug, Serialize)]
+struct BanView {
+    at: String,
+    reason: Option<String>,
+}
+
+impl AccountView {
+    /// The account under the plans in force.
+    pub(crate) fn new(account: &Account, plans: &PlanTable) -> Self {
+        let entitlement = entitlement(account, plans);
+        let state = match &entitlement {
+            _ if account.ban.is_some() => "banned",
+            Entitlement::Plan(_) => "active",
+            Entitlement::None(_) => "no_access",
+        };
+        Self {
+            id: account.id.to_string(),
+            email: account.email.clone(),
+            name: account.name.clone(),
+            created_at: account.created_at.to_string(),
+            plan: AccountPlanView::new(account, &entitlement),
+            state,
+            ban: account.ban.as_ref().map(|ban| BanView { at: ban.at.to_string(), reason: ban.reason.clone() }),
+            stripe_customer_id: account.stripe_customer.clone(),
+            subscription: account.stripe_subscription.clone(),
+        }
+    }
+}
+
+impl AccountPlanView {
+    fn new(account: &Account, entitlement: &Entitlement) -> Self {
+        let effective = entitlement.plan().map(|plan| &plan.name);
+        let why = match (&account.assigned_plan, effective) {
+            (Some(assigned), Some(effective)) if assigned == effective => "assigned",
+            (Some(_), _) => "assigned_plan_gone",
+            (None, Some(_)) => "default",
+            (None, None) => "none",
+        };
+        Self {
+            assigned: account.assigned_plan.as_ref().map(ToString::to_string),
+            effective: effective.map(ToString::to_string),
+            why,
+        }
+    }
+}
+
+/// A key without its secret.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct KeyView {
+    id: String,
+    account: String,
+    name: Option<String>,
+    /// `tg_live_****abcd`.
+    masked: String,
+    /// How the access log names it: the first eight hexadecimal digits of its hash.
+    log_name: String,
+    /// `active`, `in_grace`, `rotated_out`, `expired` or `revoked`.
+    state: &'static str,
+    created_at: String,
+    expires_at: Option<String>,
+    revoked_at: Option<String>,
+    /// The key that a rotation put in its place.
+    replaced_by: Option<String>,
+    /// Until when it works after that rotation.
+    grace_until: Option<String>,
+    /// To within the second.
+    last_used_at: Option<String>,
+    scopes: Vec<String>,
+    read_only: bool,
+    ip_allow: Vec<String>,
+    ip_deny: Vec<String>,
+    /// Calls at once, where the key has a bucket of its own.
+    burst: Option<u64>,
+    /// Seconds in which that bucket fills.
+    fill_secs: Option<u64>,
+    /// Units a period, where the key has a cap of its own.
+    cap: Option<u64>,
+}
+
+impl KeyView {
+    /// The key as it is now.
+    pub(crate) fn new(key: &Key, now: Timestamp) -> Self {
+        let texts = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect();
+        Self {
+            id: key.id.to_string(),
+            account: key.account.to_string(),
+            name: key.name.clone(),
+            masked: key.hashed.masked.to_string(),
+            log_name: key.hashed.hash.short().to_string(),
+            state: key.state(now).as_str(),
+            created_at: key.created_at.to_string(),
+            expires_at: key.expires_at.map(|at| at.to_string()),
+            revoked_at: key.revoked_at.map(|at| at.to_string()),
+            replaced_by: key.superseded.map(|superseded| superseded.by.to_string()),
+            grace_until: key.superseded.map(|superseded| superseded.grace_until.to_string()),
+            last_used_at: key.last_used_at.map(|at| at.to_string()),
+            scopes: key.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            read_only: key.read_only,
+            ip_allow: texts(&key.ip_rules.allow),
+            ip_deny: texts(&key.ip_rules.deny),
+            burst: key.limits.bucket.map(|bucket| bucket.burst()),
+            fill_secs: key.limits.bucket.map(|bucket| bucket.fill_secs()),
+            cap: key.limits.cap,
+        }
+    }
+}
+
+/// Whether a key counts against `max_keys`.
+pub(crate) fn counts(key: &Key, now: Timestamp) -> bool {
+    key.state(now) == KeyState::Active
+}
+
+/// A plan as everybody may see it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PlanView {
+    name: String,
+    /// What it is called in front of customers; its name where the table gives no other.
+    display_name: String,
+    description: Option<String>,
+    price: Option<PriceView>,
+    highlights: Vec<String>,
+    /// Whether it includes the API at all.
+    api: bool,
+    limits: PlanLimitsView,
+    features: Vec<String>,
+}
+
+/// A price, whole and in parts.
+#[derive(Clone, Debug, Serialize)]
+struct PriceView {
+    text: String,
+    amount: String,
+    currency: String,
+    interval: &'static str,
+}
+
+/// A plan's limits in the words of the configuration. What is not limited is null; a quota that was given no
+/// limit is the word `unlimited`.
+#[derive(Clone, Debug, Serialize)]
+struct PlanLimitsView {
+    rate: Option<String>,
+    burst: Option<u64>,
+    windows: Vec<WindowView>,
+    quota: Value,
+    quota_period: &'static str,
+    max_keys: Value,
+}
+
+/// A sliding window.
+#[derive(Clone, Debug, Serialize)]
+struct WindowView {
+    limit: u64,
+    per: String,
+}
+
+impl PlanView {
+    /// The plan as the table has it.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let unlimited = |limit: Option<u64>| limit.map_or_else(|| json!("unlimited"), Value::from);
+        let windows = plan.limits.windows.iter();
+        Self {
+            name: plan.name.to_string(),
+            display_name: display_name(plan),
+            description: plan.description.clone(),
+            price: plan.price.as_ref().map(|price| PriceView {
+                text: price.to_string(),
+                amount: price.amount.clone(),
+                currency: price.currency.clone(),
+                interval: match price.interval {
+                    Interval::Month => "month",
+                    Interval::Year => "year",
+                },
+            }),
+            highlights: plan.highlights.clone(),
+            api: plan.api,
+            limits: PlanLimitsView {
+                rate: plan.rate.map(|rate| rate.to_string()),
+                burst: plan.limits.bucket.map(|bucket| bucket.burst()),
+                windows: windows
+                    .map(|window| WindowView { limit: window.limit, per: window.length.to_string() })
+                    .collect(),
+                quota: unlimited(plan.limits.quota.limit),
+                quota_period: match plan.quota_period {
+                    tollgate_domain::QuotaPeriod::Billing => "billing",
+                    tollgate_domain::QuotaPeriod::Calendar => "calendar",
+                    tollgate_domain::QuotaPeriod::Rolling30Days => "rolling-30d",
+                },
+                max_keys: unlimited(plan.max_keys),
+            },
+            features: plan.features.iter().cloned().collect(),
+        }
+    }
+}
+
+/// What a plan is called in front of customers.
+pub(crate) fn display_name(plan: &Plan) -> String {
+    plan.display_name.clone().unwrap_or_else(|| plan.name.to_string())
+}

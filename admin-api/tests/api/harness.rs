@@ -1,0 +1,287 @@
+//! A control plane over a throwaway store, a limiter, and a clock that tests move.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, Request, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tollgate_admin_api::{AdminDeps, NodeFacts, OperatorToken, router};
+use tollgate_config::{Live, Policy, Settings};
+use tollgate_domain::limit::Debit;
+use tollgate_domain::{
+    AccountId, Bucket, Clock, KeyId, NodeId, Period, Plan, PlanName, PlanTable, Price, Rate, RouteName, SECOND_US,
+    StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally, Window, default_burst,
+};
+use tollgate_limiter::{InProcess, InProcessSettings, Limiter, Subject};
+use tollgate_store::{Change, ChangeSink, SeedQuery, SqliteStore, Store};
+use tower::ServiceExt;
+
+/// The operator's token in these tests.
+pub(crate) const TOKEN: &str = "operator-token-of-the-tests";
+/// 2026-03-10T12:00:00Z.
+pub(crate) const NOON: Timestamp = Timestamp::from_secs(1_773_144_000);
+
+/// A clock that stands still until it is moved.
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn advance_secs(&self, secs: i64) {
+        self.0.fetch_add(secs * SECOND_US, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Remembers what gateways would have been told.
+#[derive(Default)]
+pub(crate) struct Heard(Mutex<Vec<Change>>);
+
+impl Heard {
+    /// What was told since the last time this was asked.
+    pub(crate) fn take(&self) -> Vec<Change> {
+        std::mem::take(&mut *self.0.lock().expect("no test panics while it holds this"))
+    }
+}
+
+#[async_trait]
+impl ChangeSink for Heard {
+    async fn publish(&self, change: &Change) {
+        self.0.lock().expect("no test panics while it holds this").push(*change);
+    }
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// Asserts a status and gives the body.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{:#}", self.body);
+        self.body
+    }
+
+    /// Asserts a problem, its form included, and gives it.
+    #[track_caller]
+    pub(crate) fn problem(self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{:#}", self.body);
+        assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(self.body["code"], code, "{:#}", self.body);
+        assert_eq!(self.body["status"], status);
+        assert_eq!(self.body["request_id"], self.headers["x-request-id"].to_str().expect("visible ASCII"));
+        assert!(self.body["title"].is_string() && self.body["type"].is_string() && self.body["detail"].is_string());
+        self.body
+    }
+
+    /// The pointers of every field that was refused.
+    #[track_caller]
+    pub(crate) fn pointers(self) -> Vec<String> {
+        let problem = self.problem(422, "invalid_fields");
+        let errors = problem["errors"].as_array().expect("errors").iter();
+        errors
+            .map(|error| {
+                assert!(error["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{error}");
+                error.get("pointer").or(error.get("parameter")).and_then(Value::as_str).expect("a place").to_owned()
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// The control plane and what it stands on.
+pub(crate) struct Plane {
+    pub(crate) router: Router,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) limiter: Arc<InProcess>,
+    _folder: TempDir,
+}
+
+impl Plane {
+    /// One with the default settings.
+    pub(crate) async fn start() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    /// One with these settings.
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(SqliteStore::open(&folder.path().join("tollgate.db")).await.expect("a store"));
+        let clock = Arc::new(TestClock(AtomicI64::new(NOON.as_micros())));
+        let live = Arc::new(Live::new(policy(), "hash-of-the-tests".into(), NOON));
+        let heard = Arc::new(Heard::default());
+        let limiter = Arc::new(InProcess::new(InProcessSettings::default()));
+        let router = router(AdminDeps {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            live: Arc::clone(&live),
+            settings: Arc::new(settings),
+            changes: Arc::clone(&heard) as Arc<dyn ChangeSink>,
+            peek: Arc::clone(&limiter) as Arc<dyn tollgate_limiter::Peek>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            token: OperatorToken::new(TOKEN).expect("a good token"),
+            node: NodeFacts { id: NodeId::new(NOON, [1; 10]), version: "0.0.0-test", started_at: NOON },
+        });
+        Self { router, store, live, clock, heard, limiter, _folder: folder }
+    }
+
+    /// Sends a request as it is.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("the router answers everything");
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 16 << 20).await.expect("a whole body");
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") };
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Calls the operator API as the operator.
+    pub(crate) async fn operator(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        self.operator_with(method, path, body, &[]).await
+    }
+
+    /// The same with headers of one's own.
+    pub(crate) async fn operator_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/admin/v1{path}"))
+            .header(AUTHORIZATION, format!("Bearer {TOKEN}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.send(request.body(body).expect("a good request")).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.operator("GET", path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.operator("POST", path, Some(body)).await
+    }
+
+    /// Calls the customer's side with these headers.
+    pub(crate) async fn customer(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).expect("a good request")).await
+    }
+
+    /// Makes a key on a plan; the answer with the raw key.
+    pub(crate) async fn key(&self, email: &str, plan: &str) -> Value {
+        self.post("/keys", json!({ "email": email, "plan": plan })).await.expect(201)
+    }
+
+    /// Lets the account use units as a gateway would: debited in the limiter. The ledger hears of it apart.
+    pub(crate) async fn spend(&self, account: &str, key: &str, units: u64) {
+        let account: AccountId = account.parse().expect("an id");
+        let key: KeyId = key.parse().expect("an id");
+        let record = self.store.account(account).await.expect("it answers").expect("it is there");
+        let key = self.store.key(key).await.expect("it answers").expect("it is there");
+        let policy = self.live.policy();
+        let plan = tollgate_domain::entitlement(&record, &policy.plans).plan().cloned().expect("a plan");
+        let own = key.own_limits(&plan.limits, false);
+        let now = self.clock.now();
+        let period = record.period_basis(&plan).period_at(now);
+        let mut debit =
+            Debit { limits: &plan.limits, key: own.as_ref().map(|limits| (key.id, limits)), period, cost: 0 };
+        let handle = self.limiter.open(Subject::Account(account));
+        let lookback_us = plan.limits.lookback_us();
+        let query = SeedQuery {
+            account,
+            key: own.as_ref().map(|_| key.id),
+            since: now + -lookback_us,
+            resolution_us: 1,
+            period,
+        };
+        let seed = self.store.seed(&query).await.expect("it answers");
+        let ticket = self.limiter.ticket();
+        assert!(self.limiter.seed(&handle, ticket, &debit, &seed, now).await.expect("it answers"));
+        debit.cost = units;
+        let outcome = self.limiter.debit(&handle, &debit, now).await.expect("it answers");
+        assert!(matches!(outcome, tollgate_domain::limit::Outcome::Admitted(_)), "{outcome:?}");
+    }
+
+    /// Writes use into the ledger, as a gateway's batch does, `secs_ago`.
+    pub(crate) async fn record(&self, account: &str, key: &str, units: u64, secs_ago: i64) {
+        let at = self.clock.now() + -secs_ago * SECOND_US;
+        let key = UsageKey {
+            account: account.parse().expect("an id"),
+            key: key.parse().expect("an id"),
+            route: RouteName::new("events").expect("a good name"),
+            status: StatusClass::Success,
+            period: Period::calendar_month(at),
+        };
+        let tally = UsageTally { calls: units, units_debited: units, units_charged: units, ..UsageTally::default() };
+        let random =
+            std::array::from_fn(|at| units.to_be_bytes()[at % 8] ^ u8::try_from(secs_ago % 251).expect("small"));
+        let batch = UsageBatch {
+            node: NodeId::new(at, random),
+            sequence: 1,
+            start: at + -SECOND_US,
+            end: at,
+            lines: vec![UsageLine { key, tally }],
+        };
+        assert!(self.store.store_batch(&batch).await.expect("it answers"));
+    }
+}
+
+/// `public`, `free` (no API, the default), `pro` (bucket, window, quota, two keys), `team` (nothing but a feature).
+pub(crate) fn policy() -> Policy {
+    let plan = |name: &str| Plan::unlimited(PlanName::new(name).expect("a good name"));
+    let rate = |text: &str| Rate::parse(text).expect("a good rate");
+    let public = Plan { rate: Some(rate("30/minute")), ..plan("public") };
+    let free = Plan { api: false, ..plan("free") };
+    let mut pro = Plan {
+        rank: 1,
+        display_name: Some("Pro".into()),
+        description: Some("For one product".into()),
+        price: Some(Price::parse("29 USD/month").expect("a good price")),
+        highlights: vec!["API access (10k calls/mo)".into()],
+        rate: Some(rate("600/minute")),
+        max_keys: Some(2),
+        features: ["llm".to_owned()].into(),
+        stripe_prices: vec!["price_pro".into()],
+        ..plan("pro")
+    };
+    pro.limits.bucket = Some(Bucket::new(rate("600/minute"), default_burst(rate("600/minute"))).expect("in bounds"));
+    pro.limits.windows.push(Window::new(rate("1_000/day")).expect("in bounds"));
+    pro.limits.quota.limit = Some(10_000);
+    let team = Plan { rank: 2, features: ["llm".to_owned()].into(), ..plan("team") };
+    let plans = PlanTable::new([public, free, pro, team], PlanName::new("free"));
+    Policy { plans, ..Policy::default() }
+}

@@ -1,0 +1,5 @@
+//! The control plane as its callers see it: one file a URL, against a real store in a folder of its own.
+
+mod admin;
+mod harness;
+mod v1;

@@ -1,0 +1,5 @@
+//! `/v1/*`.
+
+mod me;
+mod plans;
+mod quota;

@@ -1,0 +1,96 @@
+//! The whole of a checked file, in the two parts that differ in when they take effect.
+
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+use tollgate_domain::PlanTable;
+
+use crate::admin::{AdminConfig, MetricsConfig};
+use crate::cors::Cors;
+use crate::diagnostics::Diagnostic;
+use crate::gateway::GatewayConfig;
+use crate::keys::KeysConfig;
+use crate::limits::LimitsConfig;
+use crate::log::LogConfig;
+use crate::render;
+use crate::route::Route;
+use crate::store::StoreConfig;
+use crate::upstream::UpstreamConfig;
+
+/// A file that may be used, and what is doubtful about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The warnings, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+    /// Whether the text held nothing but blanks: at start that means the defaults, on a reload that it was being written.
+    pub blank: bool,
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What a restart changes.
+    pub settings: Settings,
+    /// What a reload changes.
+    pub policy: Policy,
+    /// The file it came from; `None` for the defaults.
+    pub source: Option<PathBuf>,
+}
+
+impl Config {
+    /// What holds where there is no file: the defaults, no plans, no routes, paths relative to the working directory.
+    pub fn default_for_missing_file() -> Self {
+        Self { settings: Settings::default(), policy: Policy::default(), source: None }
+    }
+
+    /// SHA-256 in hexadecimal digits of the effective values, secrets left out. Two files that mean the same have one
+    /// hash; take it of the settings and the policy in force.
+    pub fn hash(&self) -> String {
+        hex::encode(Sha256::digest(self.to_redacted_toml()))
+    }
+
+    /// The effective values as a file, secrets redacted: what operators are shown.
+    pub fn to_redacted_toml(&self) -> String {
+        render::file(&self.settings, &self.policy)
+    }
+}
+
+/// What takes effect at a start only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// `[gateway]`
+    pub gateway: GatewayConfig,
+    /// `[upstream]`
+    pub upstream: UpstreamConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// `[metrics]`
+    pub metrics: MetricsConfig,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[keys]`
+    pub keys: KeysConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+/// What a reload swaps whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// `[plans]`, and `default_plan` of `[accounts]`.
+    pub plans: PlanTable,
+    /// `[[routes]]`, in file order.
+    pub routes: Vec<Route>,
+    /// `[cors]`; `None` answers no preflight.
+    pub cors: Option<Cors>,
+}
+
+/// The keys whose values differ, such as `gateway.listen`: what needs a restart to take effect.
+pub fn changed_settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    let (old, new) = (render::settings(old), render::settings(new));
+    old.iter().zip(&new).filter(|(old, new)| old != new).map(|((key, _), _)| *key).collect()
+}

@@ -1,0 +1,111 @@
+//! Reads a whole file: every section, then what only shows between them.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::admin::{AdminConfig, MetricsConfig};
+use crate::config::{Config, Loaded, Policy, Settings};
+use crate::cors::Cors;
+use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
+use crate::environment::Environment;
+use crate::gateway::GatewayConfig;
+use crate::keys::KeysConfig;
+use crate::limits::LimitsConfig;
+use crate::listeners::Listeners;
+use crate::log::LogConfig;
+use crate::plans::Plans;
+use crate::reader::{Reader, Table};
+use crate::source::{self, Source};
+use crate::store::StoreConfig;
+use crate::upstream::UpstreamConfig;
+use crate::{route_checks, routes};
+
+/// The largest file, in bytes. Ten thousand routes take about two million.
+const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Reads and checks a file. Paths in it are relative to its folder.
+///
+/// # Errors
+/// Every problem at once, in the order of the file; a file that cannot be read is one of them.
+pub fn load(path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagnostics> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        return Err(at_start(path, format!("the file cannot be read: {error}")));
+    }
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(at_start(path, "the file is too large for a configuration: over 32 MiB".into()));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(text, path, environment),
+        Err(error) => {
+            let good = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+            let source = Source::new(good, path);
+            let message = "the file is not UTF-8: this byte belongs to no character".into();
+            Err(Diagnostics(vec![source.diagnostic(good.len(), Severity::Error, message)]))
+        }
+    }
+}
+
+/// Checks a text as if it stood in the file `path`, which need not exist.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagnostics> {
+    let source = Source::new(text, path);
+    let syntax = source::read(&source);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let reader = Reader::new(&source, &syntax, environment, folder);
+    let (settings, policy) = read(&reader.root());
+    let (diagnostics, errors) = reader.into_diagnostics();
+    if errors {
+        return Err(Diagnostics(diagnostics));
+    }
+    Ok(Loaded {
+        config: Config { settings, policy, source: Some(path.into()) },
+        warnings: diagnostics,
+        blank: text.trim_start_matches('\u{feff}').trim().is_empty(),
+    })
+}
+
+fn at_start(path: &Path, message: String) -> Diagnostics {
+    Diagnostics(vec![Diagnostic { file: path.into(), line: 1, column: 1, severity: Severity::Error, message }])
+}
+
+/// Reads every section. What it returns is only whole when nothing was reported.
+pub(crate) fn read(root: &Table<'_>) -> (Settings, Policy) {
+    let reader = root.reader;
+    let mut listeners = Listeners::default();
+    let settings = Settings {
+        gateway: GatewayConfig::read(&root.section("gateway"), &mut listeners),
+        upstream: UpstreamConfig::read(&root.section("upstream"), &mut listeners),
+        admin: AdminConfig::read(&root.section("admin"), &mut listeners),
+        metrics: MetricsConfig::read(&root.section("metrics"), &mut listeners),
+        store: StoreConfig::read(&root.section("store")),
+        keys: KeysConfig::read(&root.section("keys")),
+        limits: LimitsConfig::read(&root.section("limits")),
+        log: LogConfig::read(&root.section("log")),
+    };
+    let (accounts, plans) = (root.section("accounts"), root.section("plans"));
+    let (routes, cors) = (root.take("routes"), root.take("cors"));
+    for (key, what) in [
+        ("auth", "sign-in of customers"),
+        ("mail", "mail"),
+        ("portal", "the portal"),
+        ("billing", "Stripe"),
+        ("usage", "the request log and notices"),
+    ] {
+        root.later_section(key, what);
+    }
+    if !root.finish() {
+        reader.set_lost_sections();
+    }
+    let plans = Plans::read(&plans, &accounts);
+    let placed = routes::read(routes.as_ref(), &plans);
+    let cors = cors.and_then(|item| item.table("cors")).map(|table| Cors::read(&table));
+    listeners.check(&settings, reader);
+    route_checks::check(&placed, &plans, settings.gateway.mount.as_ref(), reader);
+    let routes = placed.into_iter().map(|placed| placed.route).collect();
+    (settings, Policy { plans: plans.into_table(), routes, cors })
+}

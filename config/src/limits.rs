@@ -1,0 +1,119 @@
+//! `[limits]`: how limits are counted, shown and enforced.
+
+use crate::reader::{Item, Table};
+
+/// The settings of `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// How a shared limiter is asked. Without one, both modes count in this process.
+    pub mode: LimiterMode,
+    /// Who shares a bucket and windows.
+    pub rate_scope: RateScope,
+    /// What happens while the limiter does not answer, unless the route says otherwise.
+    pub on_limiter_down: OnLimiterDown,
+    /// Which limit headers answers carry.
+    pub headers: LimitHeaders,
+    /// Whether callers are refused for want of a key, plan or allowance, or only counted as such.
+    pub enforce: bool,
+}
+
+impl LimitsConfig {
+    pub(crate) fn read(table: &Table<'_>) -> Self {
+        let mut config = Self::default();
+        let Self { mode, rate_scope, on_limiter_down, headers, enforce } = &mut config;
+        table.read("mode", mode, |item| item.word(&[("leased", LimiterMode::Leased), ("exact", LimiterMode::Exact)]));
+        table.read("rate_scope", rate_scope, |item| {
+            item.word(&[("account", RateScope::Account), ("key", RateScope::Key)])
+        });
+        table.read("on_limiter_down", on_limiter_down, OnLimiterDown::read);
+        table.read("headers", headers, |item| {
+            item.word(&[
+                ("draft", LimitHeaders::Draft),
+                ("legacy", LimitHeaders::Legacy),
+                ("both", LimitHeaders::Both),
+                ("off", LimitHeaders::Off),
+            ])
+        });
+        table.read("enforce", enforce, Item::flag);
+        table.finish();
+        config
+    }
+}
+
+impl OnLimiterDown {
+    /// A limiter inside the process cannot be down, so what to do then comes with the shared one.
+    pub(crate) fn read(item: &Item<'_>) -> Option<Self> {
+        let choice = item.word(&[("local", Self::Local), ("open", Self::Open), ("closed", Self::Closed)])?;
+        if choice != Self::Local {
+            item.error("only \"local\" has a meaning before the shared limiter, which comes with a later version");
+            return None;
+        }
+        Some(choice)
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            mode: LimiterMode::Leased,
+            rate_scope: RateScope::Account,
+            on_limiter_down: OnLimiterDown::Local,
+            headers: LimitHeaders::Both,
+            enforce: true,
+        }
+    }
+}
+
+/// How a shared limiter is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimiterMode {
+    /// Units are taken ahead of need and spent locally.
+    Leased,
+    /// Once a request.
+    Exact,
+}
+
+/// Who shares a bucket and windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateScope {
+    /// All keys of an account.
+    Account,
+    /// Each key has its own; the quota stays the account's.
+    Key,
+}
+
+/// What happens while the limiter does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLimiterDown {
+    /// Go on with a bucket of this node's share.
+    Local,
+    /// Let calls pass.
+    Open,
+    /// Refuse calls.
+    Closed,
+}
+
+/// Which limit headers answers carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitHeaders {
+    /// `RateLimit-Policy` and `RateLimit`.
+    Draft,
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    Legacy,
+    /// Both forms.
+    Both,
+    /// None.
+    Off,
+}
+
+impl LimitHeaders {
+    /// Whether the draft's form is sent.
+    pub const fn draft(self) -> bool {
+        matches!(self, Self::Draft | Self::Both)
+    }
+
+    /// Whether the older form is sent.
+    pub const fn legacy(self) -> bool {
+        matches!(self, Self::Legacy | Self::Both)
+    }
+}

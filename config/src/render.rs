@@ -1,0 +1,420 @@
+//! The effective configuration as values and as text: what hashes, operators and reloads compare.
+//!
+//! Every field is named by destructuring, so that a new one cannot be left out.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tollgate_domain::{LimitSet, Plan, QuotaPeriod};
+
+use crate::admin::{AdminConfig, AdminToken, MetricsConfig};
+use crate::config::{Policy, Settings};
+use crate::cors::{Allowed, Cors};
+use crate::gateway::{GatewayConfig, Threads};
+use crate::keys::KeysConfig;
+use crate::limits::{LimitHeaders, LimiterMode, LimitsConfig, OnLimiterDown, RateScope};
+use crate::log::{LogConfig, LogFormat};
+use crate::route::{Access, Condition, Cost, Route};
+use crate::scalars::{ByteLimit, show_duration, show_size};
+use crate::secret::Secret;
+use crate::store::{Database, StoreConfig};
+use crate::upstream::UpstreamConfig;
+
+/// An effective value. Two secrets are compared by what they are and shown as `[redacted]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Text(String),
+    Number(u64),
+    Integer(i64),
+    Flag(bool),
+    List(Vec<Self>),
+    Table(Vec<(String, Self)>),
+    Secret(Secret),
+}
+
+impl Value {
+    fn text(text: &(impl ToString + ?Sized)) -> Self {
+        Self::Text(text.to_string())
+    }
+
+    fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> Self {
+        Self::List(items.into_iter().map(|item| Self::Text(item.to_string())).collect())
+    }
+
+    fn duration(duration: Duration) -> Self {
+        Self::Text(show_duration(duration))
+    }
+
+    fn byte_limit(limit: ByteLimit) -> Self {
+        match limit {
+            ByteLimit::Unlimited => Self::text("unlimited"),
+            ByteLimit::Bytes(bytes) => Self::Text(show_size(bytes)),
+        }
+    }
+
+    /// Writes the value as TOML.
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Text(text) => write_text(out, text),
+            Self::Number(number) => out.push_str(&number.to_string()),
+            Self::Integer(number) => out.push_str(&number.to_string()),
+            Self::Flag(flag) => out.push_str(&flag.to_string()),
+            Self::Secret(secret) => write_text(out, &secret.to_string()),
+            Self::List(items) => {
+                out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    out.push_str(if index == 0 { "" } else { ", " });
+                    item.write(out);
+                }
+                out.push(']');
+            }
+            Self::Table(entries) => {
+                out.push_str("{ ");
+                for (index, (key, value)) in entries.iter().enumerate() {
+                    out.push_str(if index == 0 { "" } else { ", " });
+                    write_text(out, key);
+                    out.push_str(" = ");
+                    value.write(out);
+                }
+                out.push_str(" }");
+            }
+        }
+    }
+}
+
+/// Writes a basic string of TOML.
+fn write_text(out: &mut String, text: &str) {
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            '\u{20}'..='\u{7e}' => out.push(letter),
+            _ => {
+                write!(out, "\\U{:08X}", u32::from(letter)).expect("a String takes any text");
+            }
+        }
+    }
+    out.push('"');
+}
+
+/// A section's values by their keys; what is absent is left out.
+type Entries = Vec<(&'static str, Option<Value>)>;
+
+/// Every setting in the order of the file, under its full key.
+pub(crate) fn settings(settings: &Settings) -> Entries {
+    let Settings { gateway, upstream, admin, metrics, store, keys, limits, log } = settings;
+    [
+        gateway_entries(gateway),
+        upstream_entries(upstream),
+        admin_entries(admin),
+        vec![metrics_entry(metrics)],
+        store_entries(store),
+        keys_entries(keys),
+        limits_entries(limits),
+        log_entries(log),
+    ]
+    .concat()
+}
+
+fn gateway_entries(gateway: &GatewayConfig) -> Entries {
+    let GatewayConfig {
+        listen,
+        trusted_proxies,
+        mount,
+        public_url,
+        upgrade_url,
+        signup_url,
+        invalid_key_status,
+        drain_timeout,
+        max_body,
+        header_timeout,
+        max_header,
+        max_connections,
+        keepalive_timeout,
+        body_timeout,
+        write_timeout,
+        threads,
+    } = gateway;
+    let threads = match threads {
+        Threads::Auto => Value::text("auto"),
+        Threads::Count(count) => Value::Number(count.get() as u64),
+    };
+    vec![
+        ("gateway.listen", Some(Value::list(listen))),
+        ("gateway.trusted_proxies", Some(Value::list(trusted_proxies))),
+        ("gateway.mount", Some(Value::text(mount.as_ref().map_or("", |mount| mount.as_str())))),
+        ("gateway.public_url", public_url.as_ref().map(Value::text)),
+        ("gateway.upgrade_url", upgrade_url.as_ref().map(Value::text)),
+        ("gateway.signup_url", signup_url.as_ref().map(Value::text)),
+        ("gateway.invalid_key_status", Some(Value::Number(invalid_key_status.as_u16().into()))),
+        ("gateway.drain_timeout", Some(Value::duration(*drain_timeout))),
+        ("gateway.max_body", Some(Value::byte_limit(*max_body))),
+        ("gateway.header_timeout", Some(Value::duration(*header_timeout))),
+        ("gateway.max_header", Some(Value::Text(show_size(*max_header as u64)))),
+        ("gateway.max_connections", Some(Value::Number(max_connections.get() as u64))),
+        ("gateway.keepalive_timeout", Some(Value::duration(*keepalive_timeout))),
+        ("gateway.body_timeout", Some(Value::duration(*body_timeout))),
+        ("gateway.write_timeout", Some(Value::duration(*write_timeout))),
+        ("gateway.threads", Some(threads)),
+    ]
+}
+
+fn upstream_entries(upstream: &UpstreamConfig) -> Entries {
+    let UpstreamConfig { url, host, add_headers, connect_timeout, read_timeout, write_timeout } = upstream;
+    let text_of = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let added = add_headers.iter().map(|(name, value)| (name.to_string(), Value::Secret(Secret::new(text_of(value)))));
+    vec![
+        ("upstream.url", Some(Value::text(url))),
+        ("upstream.host", host.as_ref().map(|host| Value::Text(text_of(host)))),
+        ("upstream.add_headers", Some(Value::Table(added.collect()))),
+        ("upstream.connect_timeout", Some(Value::duration(*connect_timeout))),
+        ("upstream.read_timeout", Some(Value::duration(*read_timeout))),
+        ("upstream.write_timeout", Some(Value::duration(*write_timeout))),
+    ]
+}
+
+fn admin_entries(admin: &AdminConfig) -> Entries {
+    let AdminConfig { listen, url, token } = admin;
+    let token = match token {
+        AdminToken::Given(secret) => Some(Value::Secret(secret.clone())),
+        AdminToken::KeptBesideStore => None,
+    };
+    vec![
+        ("admin.listen", Some(Value::text(listen))),
+        ("admin.url", url.as_ref().map(Value::text)),
+        ("admin.token", token),
+    ]
+}
+
+fn metrics_entry(metrics: &MetricsConfig) -> (&'static str, Option<Value>) {
+    let MetricsConfig { listen } = metrics;
+    ("metrics.listen", Some(Value::text(listen)))
+}
+
+fn store_entries(store: &StoreConfig) -> Entries {
+    let StoreConfig { database, stale_keys_for } = store;
+    let Database::Sqlite { path } = database;
+    vec![
+        ("store.database", Some(Value::Text(format!("sqlite://{}", path.display())))),
+        ("store.stale_keys_for", Some(Value::duration(*stale_keys_for))),
+    ]
+}
+
+fn keys_entries(keys: &KeysConfig) -> Entries {
+    let KeysConfig { prefix, header, query, pepper, also_accept: _, also_accept_written } = keys;
+    vec![
+        ("keys.prefix", Some(Value::text(prefix))),
+        ("keys.header", Some(Value::text(header))),
+        ("keys.query", query.as_ref().map(Value::text)),
+        ("keys.pepper", pepper.clone().map(Value::Secret)),
+        ("keys.also_accept", Some(Value::list(also_accept_written))),
+    ]
+}
+
+fn limits_entries(limits: &LimitsConfig) -> Entries {
+    let LimitsConfig { mode, rate_scope, on_limiter_down, headers, enforce } = limits;
+    let mode = match mode {
+        LimiterMode::Leased => "leased",
+        LimiterMode::Exact => "exact",
+    };
+    let rate_scope = match rate_scope {
+        RateScope::Account => "account",
+        RateScope::Key => "key",
+    };
+    let headers = match headers {
+        LimitHeaders::Draft => "draft",
+        LimitHeaders::Legacy => "legacy",
+        LimitHeaders::Both => "both",
+        LimitHeaders::Off => "off",
+    };
+    vec![
+        ("limits.mode", Some(Value::text(mode))),
+        ("limits.rate_scope", Some(Value::text(rate_scope))),
+        ("limits.on_limiter_down", Some(on_limiter_down_value(*on_limiter_down))),
+        ("limits.headers", Some(Value::text(headers))),
+        ("limits.enforce", Some(Value::Flag(*enforce))),
+    ]
+}
+
+fn on_limiter_down_value(choice: OnLimiterDown) -> Value {
+    Value::text(match choice {
+        OnLimiterDown::Local => "local",
+        OnLimiterDown::Open => "open",
+        OnLimiterDown::Closed => "closed",
+    })
+}
+
+fn log_entries(log: &LogConfig) -> Entries {
+    let LogConfig { format, level } = log;
+    let format = match format {
+        LogFormat::Json => "json",
+        LogFormat::Line => "line",
+    };
+    vec![("log.format", Some(Value::text(format))), ("log.level", Some(Value::text(level.as_str())))]
+}
+
+/// The whole as a file, secrets redacted.
+pub(crate) fn file(settings_in_force: &Settings, policy: &Policy) -> String {
+    let mut out = String::new();
+    let mut section = "";
+    for (key, value) in settings(settings_in_force) {
+        let (of, key) = key.split_once('.').unwrap_or(("", key));
+        if of != section {
+            section = of;
+            write_header(&mut out, &format!("[{section}]"));
+        }
+        write_entries(&mut out, vec![(key, value)]);
+    }
+    let Policy { plans, routes, cors } = policy;
+    if let Some(plan) = plans.default_plan() {
+        write_header(&mut out, "[accounts]");
+        write_entries(&mut out, vec![("default_plan", Some(Value::text(&plan.name)))]);
+    }
+    for plan in plans.iter() {
+        write_header(&mut out, &format!("[plans.{}]", plan.name));
+        write_entries(&mut out, plan_entries(plan));
+    }
+    for route in routes {
+        write_header(&mut out, "[[routes]]");
+        write_entries(&mut out, route_entries(route));
+    }
+    if let Some(cors) = cors {
+        write_header(&mut out, "[cors]");
+        write_entries(&mut out, cors_entries(cors));
+    }
+    out
+}
+
+fn write_header(out: &mut String, header: &str) {
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(header);
+    out.push('\n');
+}
+
+fn write_entries(out: &mut String, entries: Entries) {
+    for (key, value) in entries {
+        let Some(value) = value else { continue };
+        out.push_str(key);
+        out.push_str(" = ");
+        value.write(out);
+        out.push('\n');
+    }
+}
+
+fn plan_entries(plan: &Plan) -> Entries {
+    let Plan {
+        name: _,
+        rank,
+        api,
+        display_name,
+        description,
+        highlights,
+        price,
+        rate,
+        limits,
+        quota_period,
+        max_keys,
+        features,
+        stripe_prices,
+    } = plan;
+    let LimitSet { bucket, windows, quota } = limits;
+    let quota_period = match quota_period {
+        QuotaPeriod::Billing => "billing",
+        QuotaPeriod::Calendar => "calendar",
+        QuotaPeriod::Rolling30Days => "rolling-30d",
+    };
+    let unlimited_or = |limit: Option<Value>| Some(limit.unwrap_or_else(|| Value::text("unlimited")));
+    let windows = windows.iter().map(|window| format!("{}/{}", window.limit, window.length));
+    // A bucket that admits nothing has no burst that the file could say.
+    let burst = bucket.map(|bucket| bucket.burst()).filter(|burst| *burst > 0);
+    vec![
+        ("rank", Some(Value::Integer(*rank))),
+        ("api", Some(Value::Flag(*api))),
+        ("display_name", display_name.clone().map(Value::Text)),
+        ("description", description.clone().map(Value::Text)),
+        ("highlights", Some(Value::list(highlights))),
+        ("price", price.as_ref().map(Value::text)),
+        ("rate", unlimited_or(rate.as_ref().map(Value::text))),
+        ("burst", burst.map(Value::Number)),
+        ("windows", Some(Value::list(windows))),
+        ("quota", unlimited_or(quota.limit.map(|limit| Value::Text(format!("{limit}/month"))))),
+        ("quota_period", Some(Value::text(quota_period))),
+        ("max_keys", unlimited_or(max_keys.map(Value::Number)).filter(|_| plan.name.as_str() != "public")),
+        ("features", Some(Value::list(features))),
+        ("stripe_prices", Some(Value::list(stripe_prices)).filter(|_| plan.name.as_str() != "public")),
+    ]
+}
+
+fn route_entries(route: &Route) -> Entries {
+    let Route {
+        index: _,
+        name,
+        path,
+        methods,
+        headers,
+        query,
+        access,
+        min_plan,
+        feature,
+        cost,
+        max_body,
+        encoded_slash_keep,
+        path_params_keep,
+        on_limiter_down,
+    } = route;
+    let access_word = match access {
+        Access::Public => "public",
+        Access::Optional => "optional",
+        Access::Pass => "pass",
+        Access::Key => "key",
+    };
+    let (cost, cost_max) = match cost {
+        Cost::Fixed(units) => (Some(*units).filter(|_| *access != Access::Pass), None),
+        Cost::UpTo(units) => (None, Some(*units)),
+    };
+    let headers = headers.iter().map(|(name, condition)| (name.to_string(), condition_value(condition)));
+    let query = query.iter().map(|(name, condition)| (name.to_string(), condition_value(condition)));
+    let keep = |keep: bool| Some(Value::text(if keep { "keep" } else { "refuse" }));
+    vec![
+        ("name", Some(Value::text(name))),
+        ("path", Some(Value::text(path))),
+        ("methods", methods.map(|methods| Value::list(methods.iter()))),
+        ("headers", Some(Value::Table(headers.collect()))),
+        ("query", Some(Value::Table(query.collect()))),
+        ("access", Some(Value::text(access_word))),
+        ("min_plan", min_plan.as_ref().map(|least| Value::text(&least.name))),
+        ("feature", feature.as_ref().map(Value::text)),
+        ("cost", cost.map(Value::Number)),
+        ("cost_max", cost_max.map(Value::Number)),
+        ("max_body", max_body.map(Value::byte_limit)),
+        ("encoded_slash", keep(*encoded_slash_keep)),
+        ("path_params", keep(*path_params_keep)),
+        ("on_limiter_down", on_limiter_down.map(on_limiter_down_value)),
+    ]
+}
+
+fn condition_value(condition: &Condition) -> Value {
+    match condition {
+        Condition::Present => Value::Flag(true),
+        Condition::Equals(text) => Value::text(text),
+    }
+}
+
+fn cors_entries(cors: &Cors) -> Entries {
+    fn allowed<T: ToString>(allowed: &Allowed<T>) -> Option<Value> {
+        match allowed {
+            Allowed::Any => Some(Value::list(["*"])),
+            Allowed::Only(items) => Some(Value::list(items.iter().map(T::to_string))).filter(|_| !items.is_empty()),
+        }
+    }
+    let Cors { origins, methods, headers, credentials } = cors;
+    vec![
+        ("origins", allowed(origins)),
+        ("methods", allowed(methods)),
+        ("headers", allowed(headers)),
+        ("credentials", Some(Value::Flag(*credentials))),
+    ]
+}

@@ -1,0 +1,439 @@
+//! The grammar of the command line. It reads words into types and says what is wrong with them; it does nothing.
+//!
+//! What a text means to the server (whether a plan exists, whether an id is known) is not judged here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use tollgate_domain::{DAY_US, HOUR_US, MINUTE_US, Rate, SECOND_US, Timestamp, parse_count};
+
+/// A reverse proxy that turns an existing, unchanged HTTP backend into a paid API.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, about, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// The configuration file [default: ./tollgate.toml where there is one, else the defaults]
+    #[arg(long, global = true, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run gateway and admin API in one process, until SIGTERM or Ctrl-C
+    Up,
+    /// Run the gateway alone (a fleet's; needs both store URLs, which come with a later version)
+    Gateway,
+    /// Run the admin API alone (a fleet's; needs both store URLs, which come with a later version)
+    Admin,
+    /// Try it: a sample backend, a gate in front of it on a throwaway store, and curl lines to paste
+    Demo,
+    /// Check a configuration file and name every problem in it
+    Check(Check),
+    /// Make, list, rotate, revoke and import API keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Make, list, change, ban, delete and import accounts
+    #[command(subcommand)]
+    Accounts(Accounts),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Run the sample backend of the demo alone
+    #[command(hide = true)]
+    Backend(Backend),
+}
+
+/// Whether data is for a program.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Format {
+    /// Print JSON instead of text for people
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// The file to check
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Backend {
+    /// Where it listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8501")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key (and the account, if its e-mail is new) and print the raw key once
+    Create(Box<KeysCreate>),
+    /// List keys, masked
+    List(KeysList),
+    /// Replace a key by a new one and print that one's raw key once
+    Rotate(KeysRotate),
+    /// Revoke a key for good
+    Revoke(KeysRevoke),
+    /// Take existing keys over from a CSV file, all or none
+    Import(Import),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeysCreate {
+    /// The owner's e-mail; the account is made if it is new
+    #[arg(long, value_name = "EMAIL", required_unless_present = "account", conflicts_with = "account")]
+    pub(crate) email: Option<String>,
+    /// The owner's account, where there is one already
+    #[arg(long, value_name = "ID|EMAIL")]
+    pub(crate) account: Option<String>,
+    /// The plan of a new account, or the one that an existing account is on
+    #[arg(long, value_name = "PLAN", required_unless_present = "account")]
+    pub(crate) plan: Option<String>,
+    /// What the key is called
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// When it stops working: RFC 3339, a date (UTC), or a time from now such as `30d` or `12h`
+    #[arg(long, value_name = "T", value_parser = Expiry::parse)]
+    pub(crate) expires: Option<Expiry>,
+    /// A route it may call, by name or glob; may be given several times; without any it may call all
+    #[arg(long = "scope", value_name = "GLOB")]
+    pub(crate) scopes: Vec<String>,
+    /// Let it call GET, HEAD and OPTIONS only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// A network it may be used from; may be given several times; without any it may be used from all
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) ip_allow: Vec<String>,
+    /// A network it may never be used from; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) ip_deny: Vec<String>,
+    /// A rate of its own below the plan's, such as `100/minute`
+    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
+    pub(crate) rate: Option<Rate>,
+    /// The burst of its own rate
+    #[arg(long, value_name = "N", value_parser = count, requires = "rate")]
+    pub(crate) burst: Option<u64>,
+    /// Units it may use of the account's quota in a period
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) cap: Option<u64>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeysList {
+    /// Only this account's
+    #[arg(long, value_name = "ID|EMAIL")]
+    pub(crate) account: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeysRotate {
+    /// The key's id, not the raw key
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// How long the old key keeps working, up to `30d` [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = Span::parse)]
+    pub(crate) grace: Option<Span>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeysRevoke {
+    /// The key's id, not the raw key
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// The CSV file, its first line naming the columns; `-` reads standard input
+    #[arg(value_name = "FILE.csv")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Accounts {
+    /// Make an account without a key
+    Create(AccountsCreate),
+    /// List accounts
+    List(AccountsList),
+    /// Show one account: plan, state, quota
+    Show(AccountsOne),
+    /// Set an account's plan, or lift what was set with --auto
+    SetPlan(AccountsSetPlan),
+    /// Refuse every key of an account until it is unbanned
+    Ban(AccountsBan),
+    /// Lift a ban
+    Unban(AccountsOne),
+    /// Delete an account for good; its keys stop working at once
+    Delete(AccountsDelete),
+    /// Take existing accounts over from a CSV file, all or none
+    Import(Import),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AccountsCreate {
+    /// The owner's e-mail
+    #[arg(long, value_name = "EMAIL")]
+    pub(crate) email: String,
+    /// The account's plan [default: the plan of new accounts in the config]
+    #[arg(long, value_name = "PLAN")]
+    pub(crate) plan: Option<String>,
+    /// What the account is called
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AccountsList {
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AccountsOne {
+    /// The account's id or e-mail
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) account: String,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AccountsSetPlan {
+    /// The account's id or e-mail
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) account: String,
+    /// The plan; it holds until lifted
+    #[arg(value_name = "PLAN", required_unless_present = "auto", conflicts_with = "auto")]
+    pub(crate) plan: Option<String>,
+    /// Lift the plan an operator set: back to the default plan
+    #[arg(long)]
+    pub(crate) auto: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AccountsBan {
+    /// The account's id or e-mail
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) account: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AccountsDelete {
+    /// The account's id or e-mail
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) account: String,
+    /// Yes, delete it
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// A length of time in whole seconds, written as `90s`, `30m`, `12h`, `30d` or `2w`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Its length in microseconds.
+    pub(crate) micros: i64,
+}
+
+impl Span {
+    /// The longest span: a hundred years, beyond which a time is a mistake.
+    const MICROS_MAX: i64 = 36_500 * DAY_US;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let advice = || "write a number and a unit, such as `90s`, `30m`, `12h` or `30d`".to_owned();
+        let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+        let unit = match &text[digits.len()..] {
+            "s" => SECOND_US,
+            "m" => MINUTE_US,
+            "h" => HOUR_US,
+            "d" => DAY_US,
+            "w" => 7 * DAY_US,
+            _ => return Err(advice()),
+        };
+        let number = parse_count(digits).and_then(|number| i64::try_from(number).ok()).ok_or_else(advice)?;
+        let micros = number.checked_mul(unit).filter(|micros| *micros <= Self::MICROS_MAX);
+        micros.map(|micros| Self { micros }).ok_or_else(|| "that is more than a hundred years".to_owned())
+    }
+
+    /// As the admin API reads it: whole seconds.
+    pub(crate) fn as_seconds_text(self) -> String {
+        format!("{}s", self.micros / SECOND_US)
+    }
+}
+
+/// When a key stops working, as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// At an instant.
+    At(Timestamp),
+    /// So long from now.
+    After(Span),
+}
+
+impl Expiry {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(at) = Timestamp::parse(text) {
+            return Ok(Self::At(at));
+        }
+        Span::parse(text).map(Self::After).map_err(|_| {
+            "write RFC 3339 (`2030-01-31T12:00:00Z`), a date (`2030-01-31`, UTC), or a time from now such as `30d`"
+                .to_owned()
+        })
+    }
+
+    /// The instant meant, when asked now.
+    pub(crate) fn instant(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::After(span) => now.plus_micros(span.micros),
+        }
+    }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    parse_count(text).ok_or_else(|| "write a whole number from 0, such as `10_000`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("tollgate").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn documented_lines_are_read() {
+        for line in [
+            "up",
+            "--config a.toml up",
+            "up --config a.toml",
+            "gateway",
+            "admin",
+            "demo",
+            "check a.toml",
+            "keys create --email a@b.c --plan pro",
+            "keys create --email a@b.c --plan pro --name ci --expires 30d --scope events --scope public-* --read-only \
+             --ip-allow 10.0.0.0/8 --ip-deny 10.1.0.0/16 --rate 100/minute --burst 5 --cap 10_000 --json",
+            "keys create --account acc_0000000000000000000001",
+            "keys list",
+            "keys list --account a@b.c --json",
+            "keys rotate key_0000000000000000000001 --grace 1h",
+            "keys revoke key_0000000000000000000001",
+            "keys import keys.csv",
+            "keys import - --json",
+            "accounts create --email a@b.c",
+            "accounts list --json",
+            "accounts show a@b.c --json",
+            "accounts set-plan a@b.c pro",
+            "accounts set-plan a@b.c --auto",
+            "accounts ban a@b.c --reason spam",
+            "accounts unban a@b.c",
+            "accounts delete a@b.c --yes",
+            "accounts import accounts.csv",
+            "completions bash",
+            "backend --listen 127.0.0.1:0",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_with_status_2() {
+        use ErrorKind::{ArgumentConflict, InvalidSubcommand, InvalidValue, MissingRequiredArgument, UnknownArgument};
+        for (line, kind) in [
+            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("fly", InvalidSubcommand),
+            ("webhooks list", InvalidSubcommand),
+            ("reconcile", InvalidSubcommand),
+            ("accounts credit a@b.c 5", InvalidSubcommand),
+            ("check", MissingRequiredArgument),
+            ("up --json", UnknownArgument),
+            ("keys create --email a@b.c", MissingRequiredArgument),
+            ("keys create --plan pro", MissingRequiredArgument),
+            ("keys create --email a@b.c --account acc_1 --plan pro", ArgumentConflict),
+            ("keys create --email a@b.c --plan pro --expires soon", ErrorKind::ValueValidation),
+            ("keys create --email a@b.c --plan pro --expires=-3d", ErrorKind::ValueValidation),
+            ("keys create --email a@b.c --plan pro --rate fast", ErrorKind::ValueValidation),
+            ("keys create --email a@b.c --plan pro --burst 5", MissingRequiredArgument),
+            ("keys create --email a@b.c --plan pro --cap many", ErrorKind::ValueValidation),
+            ("keys rotate", MissingRequiredArgument),
+            ("keys rotate key_1 --grace 1fortnight", ErrorKind::ValueValidation),
+            ("accounts set-plan a@b.c", MissingRequiredArgument),
+            ("accounts set-plan a@b.c pro --auto", ArgumentConflict),
+            ("completions basic", InvalidValue),
+            ("backend --listen nowhere", ErrorKind::ValueValidation),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.kind(), kind, "{line}: {error}");
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn spans_and_expiries_are_read() {
+        let now = Timestamp::from_secs(1_000);
+        for (text, expected) in [
+            ("90s", Some(1_090)),
+            ("1m", Some(1_060)),
+            ("2h", Some(8_200)),
+            ("30d", Some(1_000 + 30 * 86_400)),
+            ("1w", Some(1_000 + 7 * 86_400)),
+            ("0s", Some(1_000)),
+            ("2030-01-31", Some(1_896_048_000)),
+            ("2030-01-31T01:00:00+01:00", Some(1_896_048_000)),
+            ("", None),
+            ("30", None),
+            ("d", None),
+            ("1.5h", None),
+            ("é", None),
+            ("99999999999999999999d", None),
+            ("36501d", None),
+        ] {
+            let instant = Expiry::parse(text).ok().map(|expiry| expiry.instant(now).as_secs());
+            assert_eq!(instant, expected, "{text}");
+        }
+        assert_eq!(Span::parse("1h").map(Span::as_seconds_text), Ok("3600s".to_owned()));
+    }
+}

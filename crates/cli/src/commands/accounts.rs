@@ -1,0 +1,165 @@
+//! `accounts create|list|show|set-plan|ban|unban|delete|import`: asks the admin API and prints what it answers.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use crate::args::{Accounts, AccountsBan, AccountsCreate, AccountsDelete, AccountsOne, AccountsSetPlan, Format};
+use crate::commands::{Failure, account_reference, admin_client, import, rows, text};
+use crate::output;
+
+/// Does one of the `accounts` commands.
+pub(crate) async fn run(command: Accounts, config: Option<&Path>) -> Result<(), Failure> {
+    match command {
+        Accounts::Create(command) => create(&command, config).await,
+        Accounts::List(command) => list(command.format, config).await,
+        Accounts::Show(command) => show(&command, config).await,
+        Accounts::SetPlan(command) => set_plan(&command, config).await,
+        Accounts::Ban(command) => ban(&command, config).await,
+        Accounts::Unban(command) => unban(&command, config).await,
+        Accounts::Delete(command) => delete(&command, config).await,
+        Accounts::Import(command) => {
+            import::import(&admin_client(config)?, "accounts", &rows::ACCOUNTS, &command).await
+        }
+    }
+}
+
+async fn create(command: &AccountsCreate, config: Option<&Path>) -> Result<(), Failure> {
+    let mut request = json!({ "email": command.email });
+    for (name, value) in [("name", &command.name), ("plan", &command.plan)] {
+        if let Some(value) = value {
+            request[name] = value.as_str().into();
+        }
+    }
+    let account = admin_client(config)?.post(&["accounts"], &request).await?;
+    if !command.format.json {
+        output::data(&format!("{}\n", text(&account, "/id")))?;
+    }
+    said(&account, command.format, &format!("account {} is made, {}", text(&account, "/id"), plan_words(&account)))
+}
+
+async fn list(format: Format, config: Option<&Path>) -> Result<(), Failure> {
+    let accounts = admin_client(config)?.list(&["accounts"], &[]).await?;
+    if format.json {
+        return Ok(output::json(&Value::Array(accounts))?);
+    }
+    let rows: Vec<_> = accounts
+        .iter()
+        .map(|account| {
+            ["/id", "/email", "/name", "/plan/effective", "/state", "/created_at"].map(|field| text(account, field))
+        })
+        .collect();
+    Ok(output::data(&output::table(["ID", "EMAIL", "NAME", "PLAN", "STATE", "CREATED"], &rows))?)
+}
+
+async fn show(command: &AccountsOne, config: Option<&Path>) -> Result<(), Failure> {
+    let reference = account_reference(&command.account)?;
+    let account = admin_client(config)?.get(&["accounts", &reference]).await?;
+    if command.format.json {
+        return Ok(output::json(&account)?);
+    }
+    Ok(output::data(&leaves(&account))?)
+}
+
+async fn set_plan(command: &AccountsSetPlan, config: Option<&Path>) -> Result<(), Failure> {
+    let reference = account_reference(&command.account)?;
+    let request = json!({ "plan": command.plan });
+    let account = admin_client(config)?.put(&["accounts", &reference, "plan"], &request).await?;
+    said(&account, command.format, &format!("account {} is {}", text(&account, "/id"), plan_words(&account)))
+}
+
+async fn ban(command: &AccountsBan, config: Option<&Path>) -> Result<(), Failure> {
+    let reference = account_reference(&command.account)?;
+    let request = command.reason.as_deref().map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+    let account = admin_client(config)?.post(&["accounts", &reference, "ban"], &request).await?;
+    let id = text(&account, "/id");
+    said(&account, command.format, &format!("account {id} is banned: its keys are refused until `accounts unban {id}`"))
+}
+
+async fn unban(command: &AccountsOne, config: Option<&Path>) -> Result<(), Failure> {
+    let reference = account_reference(&command.account)?;
+    let account = admin_client(config)?.post(&["accounts", &reference, "unban"], &json!({})).await?;
+    said(&account, command.format, &format!("account {} is not banned", text(&account, "/id")))
+}
+
+async fn delete(command: &AccountsDelete, config: Option<&Path>) -> Result<(), Failure> {
+    let reference = account_reference(&command.account)?;
+    if !command.yes {
+        return Err(anyhow!(
+            "this deletes {reference} for good: its keys stop working at once, its e-mail and name are erased, its usage \
+             stays in the ledger; say so with --yes"
+        )
+        .into());
+    }
+    let deleted = admin_client(config)?.delete(&["accounts", &reference]).await?;
+    said(&deleted, command.format, &format!("account {reference} is deleted"))
+}
+
+/// The data for a program that asked for it, and the message for people.
+fn said(data: &Value, format: Format, message: &str) -> Result<(), Failure> {
+    if format.json {
+        output::json(data)?;
+    }
+    output::note(&output::visible(message));
+    Ok(())
+}
+
+fn plan_words(account: &Value) -> String {
+    let effective = text(account, "/plan/effective");
+    let is_assigned = account.pointer("/plan/assigned").is_some_and(|assigned| !assigned.is_null());
+    match (effective.is_empty(), is_assigned) {
+        (true, _) => "on no plan: its keys open nothing".to_owned(),
+        (false, true) => format!("on plan {effective}, set by an operator until lifted"),
+        (false, false) => format!("on plan {effective}"),
+    }
+}
+
+/// Every fact of a record on a line of its own, `plan.effective  pro`.
+fn leaves(record: &Value) -> String {
+    let mut facts = Vec::new();
+    collect_leaves(record, "", &mut facts);
+    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let lines: Vec<String> =
+        facts.iter().map(|(name, value)| format!("{name:<width$}  {}\n", output::visible(value))).collect();
+    lines.concat()
+}
+
+fn collect_leaves(value: &Value, name: &str, facts: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) => {
+            for (member, value) in members {
+                let separator = if name.is_empty() { "" } else { "." };
+                collect_leaves(value, &format!("{name}{separator}{member}"), facts);
+            }
+        }
+        Value::Null => facts.push((name.to_owned(), "-".to_owned())),
+        Value::String(text) => facts.push((name.to_owned(), text.clone())),
+        other => facts.push((name.to_owned(), other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_shown_fact_by_fact() {
+        let account = json!({ "id": "acc_1", "name": null, "plan": { "effective": "pro" }, "quota": { "used": 3 } });
+        assert_eq!(
+            leaves(&account),
+            "id              acc_1\nname            -\nplan.effective  pro\nquota.used      3\n"
+        );
+    }
+
+    #[test]
+    fn the_plan_is_told_with_who_set_it() {
+        for (plan, expected) in [
+            (json!({ "assigned": "pro", "effective": "pro" }), "on plan pro, set by an operator until lifted"),
+            (json!({ "assigned": null, "effective": "free" }), "on plan free"),
+            (json!({ "assigned": null, "effective": null }), "on no plan: its keys open nothing"),
+        ] {
+            assert_eq!(plan_words(&json!({ "plan": plan })), expected);
+        }
+    }
+}

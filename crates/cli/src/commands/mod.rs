@@ -1,0 +1,156 @@
+//! What each command does, and how its end becomes an exit status: 0 done, 1 refused or failed, 2 wrong usage.
+//!
+//! Rules of the business stand in the domain; what operators may do is decided by the admin API they speak to.
+
+mod accounts;
+mod check;
+mod completions;
+mod import;
+pub(crate) mod keys;
+mod rows;
+mod service;
+
+use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::Value;
+use tollgate_config::Diagnostics;
+use tollgate_domain::{AccountId, KeyId, Timestamp};
+
+use crate::args::{Arguments, Command};
+use crate::client::AdminClient;
+use crate::{demo, output, run};
+
+/// Refused or failed.
+const FAILED: u8 = 1;
+/// Wrong usage, as clap says it too.
+const WRONG_USAGE: u8 = 2;
+
+/// How a command can end other than done.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The words of the command cannot be meant; what to write instead.
+    Usage(String),
+    /// It was refused, or failed.
+    Failed(anyhow::Error),
+    /// It failed, and everything that is to be said has been said.
+    Said,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Does what was asked and tells the exit status.
+pub(crate) fn dispatch(arguments: Arguments) -> ExitCode {
+    let config = arguments.config.as_deref();
+    let done = match arguments.command {
+        Command::Up => service::up(config),
+        Command::Gateway => service::one_plane("gateway"),
+        Command::Admin => service::one_plane("admin"),
+        Command::Demo => demo::run(),
+        Command::Backend(backend) => demo::serve_backend(&backend),
+        Command::Check(check) => check::check(&check.file),
+        Command::Keys(command) => block_on(keys::run(command, config)),
+        Command::Accounts(command) => block_on(accounts::run(command, config)),
+        Command::Completions(completions) => completions::print(completions.shell),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => exit_code(&failure),
+    }
+}
+
+fn exit_code(failure: &Failure) -> ExitCode {
+    match failure {
+        Failure::Usage(advice) => {
+            output::note(&format!("error: {advice}\n\nFor more information, try '--help'."));
+            ExitCode::from(WRONG_USAGE)
+        }
+        Failure::Failed(error) => {
+            // Diagnostics begin with FILE:LINE:COLUMN, for whatever reads them; nothing goes in front of that.
+            let said = if error.is::<Diagnostics>() { format!("{error}") } else { format!("error: {error:#}") };
+            output::note(&said);
+            ExitCode::from(FAILED)
+        }
+        Failure::Said => ExitCode::from(FAILED),
+    }
+}
+
+/// The admin API that the configuration names.
+fn admin_client(config: Option<&Path>) -> Result<AdminClient, Failure> {
+    let loaded = run::load_config(config)?;
+    Ok(AdminClient::of(&loaded.config.settings)?)
+}
+
+/// Runs one command's calls on this thread.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start")?.block_on(command)
+}
+
+/// The field of a record at a JSON pointer, as text; empty where there is none.
+fn text(record: &Value, pointer: &str) -> String {
+    match record.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null | Value::Object(_) | Value::Array(_)) => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The instant the command was given at.
+#[expect(clippy::disallowed_methods, reason = "a command is given now; what it starts has clocks of its own")]
+fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// A key's id as it was typed. The text is not repeated in the error: it may be a raw key.
+fn key_id(text: &str) -> Result<String, Failure> {
+    text.parse::<KeyId>().map(|id| id.to_string()).map_err(|_| {
+        Failure::Usage(
+            "that is not a key's id: it begins with `key_` and stands in `tollgate keys list`; the raw key is not its id"
+                .to_owned(),
+        )
+    })
+}
+
+/// An account's id or e-mail as it was typed. The text is not repeated in the error: it may be a raw key.
+fn account_reference(text: &str) -> Result<String, Failure> {
+    let text = text.trim();
+    if text.contains('@') {
+        return Ok(text.to_owned());
+    }
+    text.parse::<AccountId>().map(|id| id.to_string()).map_err(|_| {
+        Failure::Usage(
+            "that is neither an account's id, which begins with `acc_` and stands in `tollgate accounts list`, nor an \
+             e-mail address"
+                .to_owned(),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_addresses_are_told_apart_and_a_raw_key_is_never_repeated() {
+        let raw = "tg_live_3kTMd9yJrWxq0Vb8sLzNfHg2uPoEiCa7tQj5R1vXwYZ000000";
+        for text in [raw, "", "key_", ".", "..", "acc_1"] {
+            for refused in [key_id(text), account_reference(text)] {
+                match refused {
+                    Err(Failure::Usage(advice)) => assert!(!advice.contains("3kTM"), "{advice}"),
+                    other => panic!("{text}: {other:?}"),
+                }
+            }
+        }
+        assert_eq!(account_reference(" ada@example.com ").expect("an address"), "ada@example.com");
+        assert_eq!(account_reference("acc_0000000000000000000001").expect("an id"), "acc_0000000000000000000001");
+        assert_eq!(key_id("key_0000000000000000000001").expect("an id"), "key_0000000000000000000001");
+    }
+}

@@ -1,0 +1,138 @@
+//! Reloads the policy when the file changes or SIGHUP comes: checked first, swapped whole, the old one kept when
+//! the new one is wrong.
+//!
+//! The file is asked for a few times a second rather than watched: that sees a rename, a swapped symbolic link and
+//! a mounted volume alike.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tollgate_config::{Config, Live, Policy, ProcessEnvironment, Settings, changed_settings};
+use tollgate_domain::{Clock, PlanName};
+use tollgate_gateway::Policies;
+use tollgate_gateway::metrics::Metrics;
+use tollgate_limiter::InProcess;
+
+use super::observe;
+
+/// How often the file is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long it must have rested before it is read, so that a half-written file is not.
+const REST: Duration = Duration::from_millis(200);
+
+/// A file and what it governs.
+pub(crate) struct Watched {
+    pub(crate) file: PathBuf,
+    pub(crate) policies: Policies<InProcess>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What tells one state of a file from another; `None` while there is none.
+type Fingerprint = Option<(u64, u64, u64, i64, i64)>;
+
+impl Watched {
+    /// Watches until told to stop.
+    pub(crate) async fn watch(self, mut stop: watch::Receiver<bool>) {
+        let mut requests = match super::signals::reload_requests() {
+            Ok(requests) => requests,
+            Err(error) => return tracing::error!(%error, "the configuration cannot be reloaded while running"),
+        };
+        let mut known = self.fingerprint().await;
+        loop {
+            let asked = tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => false,
+                Some(()) = requests.recv() => true,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let seen = self.fingerprint().await;
+            if seen == known && !asked {
+                continue;
+            }
+            known = self.rested(seen).await;
+            self.reload().await;
+        }
+    }
+
+    /// Waits until the file has not changed for a while.
+    async fn rested(&self, mut seen: Fingerprint) -> Fingerprint {
+        loop {
+            tokio::time::sleep(REST).await;
+            let now = self.fingerprint().await;
+            if now == seen {
+                return now;
+            }
+            seen = now;
+        }
+    }
+
+    async fn fingerprint(&self) -> Fingerprint {
+        let of = |meta: Metadata| (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
+        tokio::fs::metadata(&self.file).await.ok().map(of)
+    }
+
+    async fn reload(&self) {
+        let file = self.file.clone();
+        let loaded = tokio::task::spawn_blocking(move || tollgate_config::load(&file, &ProcessEnvironment)).await;
+        match loaded {
+            Ok(Ok(loaded)) if loaded.blank => {
+                self.reject(format!("{}: the file is empty", self.file.display()));
+            }
+            Ok(Ok(loaded)) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.apply(loaded.config);
+            }
+            Ok(Err(diagnostics)) => self.reject(diagnostics.to_string()),
+            Err(error) => self.reject(format!("{}: reading it failed: {error}", self.file.display())),
+        }
+    }
+
+    fn apply(&self, config: Config) {
+        let restart_needed = changed_settings(&self.settings, &config.settings);
+        if !restart_needed.is_empty() {
+            tracing::warn!(
+                keys = restart_needed.join(", "),
+                "these settings have changed and need a restart to take effect"
+            );
+        }
+        let before = self.live.policy();
+        let in_force = Config { settings: (*self.settings).clone(), ..config };
+        let hash = in_force.hash();
+        let unchanged = in_force.policy == *before;
+        let vanished = vanished_plans(&before, &in_force.policy);
+        let restart_needed = restart_needed.into_iter().map(ToOwned::to_owned).collect();
+        self.live.apply(in_force.policy, hash, restart_needed, self.clock.now());
+        if !unchanged {
+            self.policies.install(self.live.policy());
+        }
+        observe::show_config(&self.metrics, &self.live);
+        if !vanished.is_empty() {
+            let plans = vanished.join(", ");
+            tracing::error!(
+                plans,
+                "plans are gone from the file; their accounts are on the default plan until they come back"
+            );
+        }
+        tracing::info!(hash = self.live.status().hash, unchanged, "the configuration is reloaded");
+    }
+
+    fn reject(&self, error: String) {
+        tracing::error!(error, "the configuration cannot be reloaded; the old one stays in force");
+        self.metrics.config_reload_failures.inc();
+        self.metrics.config_rejected.set(1);
+        self.live.reject(error);
+    }
+}
+
+fn vanished_plans(before: &Policy, after: &Policy) -> Vec<String> {
+    let gone = |name: &PlanName| after.plans.get(name.as_str()).is_none();
+    before.plans.iter().map(|plan| &plan.name).filter(|name| gone(name)).map(ToString::to_string).collect()
+}

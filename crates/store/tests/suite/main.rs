@@ -1,0 +1,16 @@
+//! What every store must do, whatever keeps the rows: each test runs on each backend. What only one backend can
+//! do wrong, such as a damaged file, has a test binary of its own.
+
+mod accounts;
+mod audit;
+mod backend;
+mod fixture;
+mod idempotency;
+mod import;
+mod keys;
+mod ledger_model;
+mod limiter_state;
+mod quota_model;
+mod rotation;
+mod seed;
+mod usage;

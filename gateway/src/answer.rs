@@ -1,0 +1,190 @@
+//! What the data plane answers by itself: the one place where a refusal becomes HTTP (RFC 9457).
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use tollgate_config::GatewayConfig;
+use tollgate_domain::limit::LimitStanding;
+use tollgate_domain::{Refusal, Timestamp};
+
+use crate::limit_headers::seconds;
+use crate::request_id::RequestId;
+
+/// The header that names a request.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Problem types registered by draft-ietf-httpapi-ratelimit-headers.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+const TEMPORARY_REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
+/// What a caller is told to wait when a backend of ours is away, in seconds.
+const UNAVAILABLE_RETRY_SECS: u64 = 1;
+
+/// An answer of our own.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, without framing.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// 204, for preflights.
+    pub fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, headers: Vec::with_capacity(8), body: Bytes::new() }
+    }
+}
+
+/// What a problem says beside its code.
+#[derive(Clone, Debug, Default)]
+pub struct ProblemFacts<'a> {
+    /// The plan the call ran under.
+    pub plan: Option<&'a str>,
+    /// The limit that refused.
+    pub limit: Option<&'a LimitStanding>,
+    /// How long the same call should wait, in microseconds.
+    pub wait_us: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resets_at: Option<String>,
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signup_url: Option<&'a str>,
+}
+
+/// Writes problems the way this deployment is configured.
+#[derive(Debug)]
+pub struct Problems {
+    invalid_key_status: StatusCode,
+    missing_key_detail: String,
+    challenge: HeaderValue,
+    upgrade_url: Option<String>,
+    signup_url: Option<String>,
+}
+
+impl Problems {
+    /// For these settings.
+    pub fn new(gateway: &GatewayConfig, key_header: &HeaderName) -> Self {
+        let challenge = format!("ApiKey realm=\"api\", header=\"{key_header}\", Bearer realm=\"api\"");
+        Self {
+            invalid_key_status: gateway.invalid_key_status,
+            missing_key_detail: format!("Missing {key_header}"),
+            challenge: HeaderValue::from_str(&challenge).expect("a header's name is visible ASCII"),
+            upgrade_url: gateway.upgrade_url.as_ref().map(ToString::to_string),
+            signup_url: gateway.signup_url.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// The status a refusal has here.
+    pub fn status_of(&self, refusal: Refusal) -> StatusCode {
+        match refusal {
+            Refusal::InvalidKey => self.invalid_key_status,
+            _ => StatusCode::from_u16(refusal.status()).expect("the contract's statuses are statuses"),
+        }
+    }
+
+    /// The answer to a refused call.
+    pub fn refusal(
+        &self,
+        refusal: Refusal,
+        facts: &ProblemFacts<'_>,
+        request_id: &RequestId,
+        now: Timestamp,
+    ) -> Answer {
+        let status = self.status_of(refusal);
+        let detail = match refusal {
+            Refusal::MissingKey => &self.missing_key_detail,
+            _ => refusal.detail(),
+        };
+        let problem_type = match refusal {
+            Refusal::RateLimited | Refusal::QuotaExceeded => QUOTA_EXCEEDED,
+            Refusal::LimiterUnavailable | Refusal::StoreUnavailable => TEMPORARY_REDUCED_CAPACITY,
+            _ => "about:blank",
+        };
+        let upgrade_helps = matches!(refusal, Refusal::UpgradeRequired | Refusal::QuotaExceeded | Refusal::RateLimited);
+        let problem = Problem {
+            r#type: problem_type,
+            title: title(problem_type, status),
+            status: status.as_u16(),
+            detail,
+            code: refusal.code(),
+            request_id: request_id.as_str(),
+            plan: facts.plan,
+            limit: facts.limit.map(|limit| limit.limit),
+            used: facts.limit.map(|limit| limit.used),
+            resets_at: facts.wait_us.map(|wait_us| (now + wait_us).to_string()),
+            violated_policies: facts.limit.map(|limit| vec![limit.label.to_string()]),
+            upgrade_url: self.upgrade_url.as_deref().filter(|_| upgrade_helps),
+            signup_url: self.signup_url.as_deref().filter(|_| refusal == Refusal::MissingKey),
+        };
+        let mut answer = render(status, &problem);
+        if status == StatusCode::UNAUTHORIZED {
+            answer.headers.push((WWW_AUTHENTICATE, self.challenge.clone()));
+        }
+        let retry_secs = match refusal {
+            Refusal::RateLimited | Refusal::QuotaExceeded => facts.wait_us.map(|wait_us| seconds(wait_us).max(1)),
+            Refusal::LimiterUnavailable | Refusal::StoreUnavailable => Some(UNAVAILABLE_RETRY_SECS),
+            _ => None,
+        };
+        answer.headers.extend(retry_secs.map(|secs| (RETRY_AFTER, HeaderValue::from(secs))));
+        answer
+    }
+}
+
+/// The answer to a request that cannot be served as it is, for reasons that are no refusal of the contract's table.
+pub fn bad_request(status: StatusCode, code: &str, detail: &str, request_id: &RequestId) -> Answer {
+    let problem = Problem {
+        r#type: "about:blank",
+        title: title("about:blank", status),
+        status: status.as_u16(),
+        detail,
+        code,
+        request_id: request_id.as_str(),
+        plan: None,
+        limit: None,
+        used: None,
+        resets_at: None,
+        violated_policies: None,
+        upgrade_url: None,
+        signup_url: None,
+    };
+    render(status, &problem)
+}
+
+fn title(problem_type: &str, status: StatusCode) -> &'static str {
+    match problem_type {
+        QUOTA_EXCEEDED => "Request cannot be satisfied as assigned quota has been exceeded",
+        TEMPORARY_REDUCED_CAPACITY => "Request cannot be satisfied due to temporary server capacity constraints",
+        _ => status.canonical_reason().unwrap_or("Error"),
+    }
+}
+
+fn render(status: StatusCode, problem: &Problem<'_>) -> Answer {
+    let mut body = serde_json::to_vec(problem).expect("text and numbers always make JSON");
+    body.push(b'\n');
+    let headers = vec![
+        (CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Answer { status, headers, body: body.into() }
+}

@@ -1,0 +1,476 @@
+//! Decides on a call: steps 2 to 8 of a request's life. It knows nothing of the proxy, so that a benchmark and a
+//! test can ask it the same questions the proxy does.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, Method};
+use tollgate_config::{Access, ByteLimit, MethodSet, MountPath, Route};
+use tollgate_domain::limit::{Debit, LimitKind, LimitLabel, LimitSet, LimitStanding, Outcome, Standing};
+use tollgate_domain::{
+    AccessRequest, Anonymous, Clock, KeyId, Period, Plan, Reason, Refusal, Timestamp, decide, decide_anonymous,
+    key_allows,
+};
+use tollgate_limiter::{Limiter, Subject};
+
+use crate::client_address::limit_subject;
+use crate::cors::preflight_method;
+use crate::credential::{Credential, KeyReader, Places};
+use crate::directory::{Directory, DirectoryError, KeyEntry};
+use crate::guard::target::{has_encoded_slash, has_path_params};
+use crate::metrics::Metrics;
+use crate::router::{Matched, Target};
+use crate::snapshot::Snapshot;
+
+/// How often a call is debited anew after its account's state was seeded.
+const SEEDINGS_MAX: usize = 3;
+
+/// What is known of a call when its head has been read and judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its canonical path.
+    pub path: &'a str,
+    /// Its query as it came.
+    pub query: Option<&'a str>,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Who calls, as far as it can be believed.
+    pub client: IpAddr,
+    /// The length its body is declared to have.
+    pub body_length: Option<u64>,
+    /// When it began.
+    pub now: Timestamp,
+}
+
+/// What is to be done with a call.
+pub enum Verdict<L: Limiter> {
+    /// Forward it.
+    Forward(Passage<L>),
+    /// Refuse it.
+    Refuse(Denied<L>),
+    /// Answer a preflight.
+    Preflight,
+    /// Hand it to the control plane, under the path that follows the mount.
+    Control(Box<str>),
+}
+
+/// A call that goes on.
+pub struct Passage<L: Limiter> {
+    /// The route it takes.
+    pub route: Arc<Route>,
+    /// The key it brought, if it is a good one.
+    pub caller: Option<Arc<KeyEntry<L>>>,
+    /// The plan it runs under.
+    pub plan: Option<Arc<Plan>>,
+    /// Where its key stood.
+    pub places: Places,
+    /// What was debited.
+    pub charge: Option<Charge>,
+    /// How the account stands after it.
+    pub standing: Option<Standing>,
+    /// What would have refused it, were limits enforced.
+    pub would_refuse: Option<(Refusal, Reason)>,
+}
+
+/// What a call debited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The period its units were charged in.
+    pub period: Period,
+    /// Units debited and charged.
+    pub units: u64,
+    /// The key whose own limits were debited as well.
+    pub own_key: Option<KeyId>,
+}
+
+/// Why a call is refused.
+#[derive(Clone, Debug)]
+pub enum Denial {
+    /// By the contract's table.
+    Refusal(Refusal, Reason),
+    /// Its path cannot be read safely on this route.
+    BadPath(&'static str),
+    /// Its body is larger than the route takes.
+    BodyTooLarge,
+    /// Routes have its path, but none its method.
+    MethodNotAllowed(MethodSet),
+    /// The control plane serves no such path here.
+    NotFound,
+}
+
+/// A call that is refused, and what an answer, a log line and a metric say of it.
+pub struct Denied<L: Limiter> {
+    /// Why.
+    pub denial: Denial,
+    /// The route it matched.
+    pub route: Option<Arc<Route>>,
+    /// Its key, where it is a known one.
+    pub caller: Option<Arc<KeyEntry<L>>>,
+    /// The plan it would run under.
+    pub plan: Option<Arc<Plan>>,
+    /// How the account stands.
+    pub standing: Option<Standing>,
+    /// The limit that refused, and how long it will, in microseconds.
+    pub limit: Option<(LimitStanding, i64)>,
+}
+
+impl<L: Limiter> Denied<L> {
+    fn new(denial: Denial, route: Option<&Arc<Route>>) -> Self {
+        Self { denial, route: route.cloned(), caller: None, plan: None, standing: None, limit: None }
+    }
+}
+
+/// Decides on calls.
+pub struct Decider<L: Limiter> {
+    snapshot: ArcSwap<Snapshot>,
+    /// Finds keys.
+    pub directory: Arc<Directory<L>>,
+    limiter: Arc<L>,
+    keys: KeyReader,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    mount: Option<MountPath>,
+    max_body: ByteLimit,
+    enforce: bool,
+}
+
+/// What a decider is made of.
+pub struct DeciderParts<L: Limiter> {
+    /// The first policy.
+    pub snapshot: Snapshot,
+    /// Finds keys.
+    pub directory: Arc<Directory<L>>,
+    /// Keeps limits.
+    pub limiter: Arc<L>,
+    /// Reads keys.
+    pub keys: KeyReader,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Tells the time a seeded call is debited at.
+    pub clock: Arc<dyn Clock>,
+    /// Where the control plane is mounted.
+    pub mount: Option<MountPath>,
+    /// The largest body of routes that set none.
+    pub max_body: ByteLimit,
+    /// Whether limits are enforced.
+    pub enforce: bool,
+}
+
+type Decided<L> = Result<Passage<L>, Denied<L>>;
+
+impl<L: Limiter> Decider<L> {
+    /// A decider of these parts.
+    pub fn new(parts: DeciderParts<L>) -> Self {
+        let DeciderParts { snapshot, directory, limiter, keys, metrics, clock, mount, max_body, enforce } = parts;
+        let snapshot = ArcSwap::from_pointee(snapshot);
+        Self { snapshot, directory, limiter, keys, metrics, clock, mount, max_body, enforce }
+    }
+
+    /// The policy in force; a request takes it once.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts another policy in force for the requests that start from now on.
+    pub fn install(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// How keys are read.
+    pub fn keys(&self) -> &KeyReader {
+        &self.keys
+    }
+
+    /// Decides on a call.
+    pub async fn decide(&self, snapshot: &Snapshot, call: &Call<'_>) -> Verdict<L> {
+        if let Some(rest) = self.mount.as_ref().and_then(|mount| mount.strip(call.path)) {
+            return control(rest);
+        }
+        let preflight = snapshot.cors.as_ref().and_then(|_| preflight_method(call.method, call.headers));
+        let method = preflight.as_ref().unwrap_or(call.method);
+        let target = Target { method, path: call.path, query: call.query, headers: call.headers };
+        let route = match snapshot.router.find(&target) {
+            Matched::Route(route) if preflight.is_some() && route.access != Access::Pass => return Verdict::Preflight,
+            Matched::MethodNotAllowed(_) if preflight.is_some() => return Verdict::Preflight,
+            Matched::MethodNotAllowed(allowed) => {
+                return Verdict::Refuse(Denied::new(Denial::MethodNotAllowed(allowed), None));
+            }
+            Matched::Route(route) => route,
+        };
+        let decided = match path_fits(route, call.path) {
+            Err(detail) => Err(Denied::new(Denial::BadPath(detail), Some(route))),
+            Ok(()) => self.decide_on_route(snapshot, call, route).await,
+        };
+        match decided {
+            Ok(passage) => Verdict::Forward(passage),
+            Err(denied) => Verdict::Refuse(denied),
+        }
+    }
+
+    async fn decide_on_route(&self, snapshot: &Snapshot, call: &Call<'_>, route: &Arc<Route>) -> Decided<L> {
+        match route.access {
+            Access::Pass => {
+                self.check_body(call, route)?;
+                Ok(passage(route, Places::default()))
+            }
+            Access::Public => {
+                // A key is ignored here, but it is still ours: it does not go on.
+                let (_, places) = self.keys.read(call.headers, call.query);
+                self.anonymous(snapshot, call, route, places).await
+            }
+            Access::Key | Access::Optional => {
+                let (credential, places) = self.keys.read(call.headers, call.query);
+                if credential == Credential::None && route.access == Access::Optional {
+                    let public = snapshot.policy.plans.public().map(Arc::as_ref);
+                    if decide_anonymous(&access_request(call, route), public) == Anonymous::Served {
+                        return self.anonymous(snapshot, call, route, places).await;
+                    }
+                }
+                self.keyed(snapshot, call, route, credential, places).await
+            }
+        }
+    }
+
+    async fn anonymous(&self, snapshot: &Snapshot, call: &Call<'_>, route: &Arc<Route>, places: Places) -> Decided<L> {
+        self.check_body(call, route)?;
+        let Some(plan) = snapshot.policy.plans.public() else { return Ok(passage(route, places)) };
+        let handle = self.limiter.open(Subject::Client(limit_subject(call.client)));
+        let debit = Debit {
+            limits: &plan.limits,
+            key: None,
+            period: crate::period::calendar_month(call.now),
+            cost: route.cost.upfront(),
+        };
+        let refused = match self.limiter.debit(&handle, &debit, call.now).await {
+            Ok(Outcome::Admitted(_)) => return Ok(Passage { plan: Some(Arc::clone(plan)), ..passage(route, places) }),
+            Ok(Outcome::Refused(refused)) => refused,
+            Ok(Outcome::Unseeded) | Err(_) => {
+                self.metrics.limiter_errors.inc();
+                let denial = Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable);
+                return Err(Denied { plan: Some(Arc::clone(plan)), ..Denied::new(denial, Some(route)) });
+            }
+        };
+        let (refusal, reason) = over_limit(refused.by);
+        if !self.enforce {
+            let would_refuse = Some((refusal, reason));
+            return Ok(Passage { plan: Some(Arc::clone(plan)), would_refuse, ..passage(route, places) });
+        }
+        Err(Denied {
+            plan: Some(Arc::clone(plan)),
+            limit: standing_of(&refused.standing, refused.by).map(|standing| (standing, refused.wait_us)),
+            ..Denied::new(Denial::Refusal(refusal, reason), Some(route))
+        })
+    }
+
+    async fn keyed(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call<'_>,
+        route: &Arc<Route>,
+        credential: Credential,
+        places: Places,
+    ) -> Decided<L> {
+        let hash = match credential {
+            Credential::None => return self.without_key(call, route, places, Refusal::MissingKey, Reason::NoKey),
+            Credential::Bad(reason) => return self.without_key(call, route, places, Refusal::InvalidKey, reason),
+            Credential::Key(hash) => hash,
+        };
+        let caller = match self.directory.find(&hash, snapshot, call.now).await {
+            Ok(Some(caller)) => caller,
+            Ok(None) => return self.without_key(call, route, places, Refusal::InvalidKey, Reason::Unknown),
+            Err(_) => {
+                let denial = Denial::Refusal(Refusal::StoreUnavailable, Reason::Unavailable);
+                return Err(Denied::new(denial, Some(route)));
+            }
+        };
+        let request = access_request(call, route);
+        match decide(&request, &caller.key, &caller.owner.account, &caller.entitlement) {
+            Ok(grant) => {
+                let plan = Arc::clone(grant.plan);
+                self.debit(call, route, caller, plan, places).await
+            }
+            Err((refusal, reason)) => {
+                let denied = |refusal, reason| Denied {
+                    plan: caller.entitlement.plan().cloned(),
+                    caller: Some(Arc::clone(&caller)),
+                    ..Denied::new(Denial::Refusal(refusal, reason), Some(route))
+                };
+                if self.enforce || refusal != Refusal::UpgradeRequired {
+                    return Err(denied(refusal, reason));
+                }
+                key_allows(&request, &caller.key).map_err(|(refusal, reason)| denied(refusal, reason))?;
+                self.check_body(call, route)?;
+                let plan = caller.entitlement.plan().cloned();
+                let would_refuse = Some((refusal, reason));
+                Ok(Passage { caller: Some(caller), plan, would_refuse, ..passage(route, places) })
+            }
+        }
+    }
+
+    /// A call without a key that can be used: refused, or let through where limits are not enforced and the key is
+    /// missing or unknown. A call with two different keys is refused always.
+    fn without_key(
+        &self,
+        call: &Call<'_>,
+        route: &Arc<Route>,
+        places: Places,
+        refusal: Refusal,
+        reason: Reason,
+    ) -> Decided<L> {
+        if self.enforce || reason == Reason::TwoKeys {
+            return Err(Denied::new(Denial::Refusal(refusal, reason), Some(route)));
+        }
+        self.check_body(call, route)?;
+        Ok(Passage { would_refuse: Some((refusal, reason)), ..passage(route, places) })
+    }
+
+    async fn debit(
+        &self,
+        call: &Call<'_>,
+        route: &Arc<Route>,
+        caller: Arc<KeyEntry<L>>,
+        plan: Arc<Plan>,
+        places: Places,
+    ) -> Decided<L> {
+        let denied = |denial| Denied {
+            caller: Some(Arc::clone(&caller)),
+            plan: Some(Arc::clone(&plan)),
+            ..Denied::new(denial, Some(route))
+        };
+        self.check_body(call, route).map_err(|too_large| denied(too_large.denial))?;
+        let limits = caller.shared_limits.as_deref().unwrap_or(&plan.limits);
+        let own: Option<(KeyId, &LimitSet)> = caller.own_limits.as_ref().map(|limits| (caller.key.id, limits));
+        let units = route.cost.upfront();
+        let debit = Debit { limits, key: own, period: caller.period_at(call.now), cost: units };
+        let outcome = match self.debit_seeded(&caller, &debit, call.now).await {
+            Ok(outcome) => outcome,
+            Err(DirectoryError::Store(_)) => {
+                return Err(denied(Denial::Refusal(Refusal::StoreUnavailable, Reason::Unavailable)));
+            }
+            Err(DirectoryError::Limiter(_)) => {
+                self.metrics.limiter_errors.inc();
+                return Err(denied(Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable)));
+            }
+        };
+        match outcome {
+            Outcome::Admitted(admitted) => Ok(Passage {
+                charge: Some(Charge { period: admitted.period, units, own_key: own.map(|(id, _)| id) }),
+                standing: Some(admitted.standing),
+                plan: Some(plan),
+                caller: Some(caller),
+                ..passage(route, places)
+            }),
+            Outcome::Refused(refused) => {
+                let (refusal, reason) = over_limit(refused.by);
+                if !self.enforce {
+                    return Ok(Passage {
+                        would_refuse: Some((refusal, reason)),
+                        standing: Some(refused.standing),
+                        plan: Some(plan),
+                        caller: Some(caller),
+                        ..passage(route, places)
+                    });
+                }
+                Err(Denied {
+                    limit: standing_of(&refused.standing, refused.by).map(|standing| (standing, refused.wait_us)),
+                    standing: Some(refused.standing),
+                    ..denied(Denial::Refusal(refusal, reason))
+                })
+            }
+            Outcome::Unseeded => Err(denied(Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable))),
+        }
+    }
+
+    /// Debits, after seeding what has no state yet. A reload in between may ask for another seeding.
+    async fn debit_seeded(
+        &self,
+        caller: &KeyEntry<L>,
+        debit: &Debit<'_>,
+        now: Timestamp,
+    ) -> Result<Outcome, DirectoryError> {
+        let mut outcome = self.limiter.debit(&caller.owner.handle, debit, now).await?;
+        for _ in 0..SEEDINGS_MAX {
+            if outcome != Outcome::Unseeded {
+                break;
+            }
+            self.directory.seed(caller, debit).await?;
+            outcome = self.limiter.debit(&caller.owner.handle, debit, self.clock.now()).await?;
+        }
+        Ok(outcome)
+    }
+
+    fn check_body(&self, call: &Call<'_>, route: &Arc<Route>) -> Result<(), Denied<L>> {
+        match call.body_length {
+            Some(length) if !self.body_limit(route).admits(length) => {
+                Err(Denied::new(Denial::BodyTooLarge, Some(route)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The largest body a route takes.
+    pub fn body_limit(&self, route: &Route) -> ByteLimit {
+        route.max_body.unwrap_or(self.max_body)
+    }
+}
+
+/// What of the control plane is served on the data plane's listener: what customers and Stripe need, never the
+/// operators' side.
+fn control<L: Limiter>(rest: &str) -> Verdict<L> {
+    const PAGES: [&str; 6] = ["/pricing", "/docs", "/login", "/account", "/openapi.json", "/stripe/webhook"];
+    let under = |prefix: &str| rest.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let served = rest.starts_with("/v1/") || PAGES.into_iter().any(under);
+    if served && !has_encoded_slash(rest) && !has_path_params(rest) {
+        Verdict::Control(rest.into())
+    } else {
+        Verdict::Refuse(Denied::new(Denial::NotFound, None))
+    }
+}
+
+fn path_fits(route: &Route, path: &str) -> Result<(), &'static str> {
+    if !route.encoded_slash_keep && has_encoded_slash(path) {
+        return Err("An encoded slash (%2F) is not allowed in this path");
+    }
+    if !route.path_params_keep && has_path_params(path) {
+        return Err("A semicolon is not allowed in this path");
+    }
+    Ok(())
+}
+
+fn passage<L: Limiter>(route: &Arc<Route>, places: Places) -> Passage<L> {
+    Passage {
+        route: Arc::clone(route),
+        caller: None,
+        plan: None,
+        places,
+        charge: None,
+        standing: None,
+        would_refuse: None,
+    }
+}
+
+fn access_request<'a>(call: &Call<'_>, route: &'a Route) -> AccessRequest<'a> {
+    AccessRequest {
+        route: &route.name,
+        min_rank: route.min_plan.as_ref().map(|plan| plan.rank),
+        feature: route.feature.as_deref(),
+        reads_only: matches!(*call.method, Method::GET | Method::HEAD | Method::OPTIONS),
+        client: call.client,
+        now: call.now,
+    }
+}
+
+fn over_limit(by: LimitLabel) -> (Refusal, Reason) {
+    match (by.kind(), by) {
+        (LimitKind::Quota, _) => (Refusal::QuotaExceeded, Reason::Quota),
+        (LimitKind::Rate, LimitLabel::Burst | LimitLabel::KeyBurst) => (Refusal::RateLimited, Reason::Burst),
+        (LimitKind::Rate, _) => (Refusal::RateLimited, Reason::Window),
+    }
+}
+
+fn standing_of(standing: &Standing, label: LimitLabel) -> Option<LimitStanding> {
+    standing.iter().find(|limit| limit.label == label).copied()
+}

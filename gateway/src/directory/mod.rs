@@ -1,0 +1,279 @@
+//! Finds keys by hash: process cache first, then the store, each miss in single flight.
+//!
+//! Unknown keys are remembered too, in a cache of their own, so that a flood of made-up keys neither
+//! reaches the store twice nor pushes good keys out. Changes forget what they touch before the call that
+//! made them returns. It decides nothing.
+
+mod entry;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+use tollgate_domain::limit::{Debit, LimitSet, SLICES};
+use tollgate_domain::{AccountId, Clock, KeyHash, Timestamp};
+use tollgate_limiter::{Limiter, LimiterDown, Subject};
+use tollgate_store::{Change, ChangeSink, SeedQuery, Store, StoreError};
+
+pub use entry::{AccountEntry, KeyEntry};
+
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::usage::UsageRecorder;
+
+/// Keys the process remembers at most.
+const KEYS_MAX: usize = 2_000_000;
+/// Unknown hashes the process remembers at most.
+const UNKNOWN_MAX: usize = 100_000;
+/// How long an unknown hash is believed to be unknown, in microseconds. Making a key forgets it at once.
+const UNKNOWN_US: i64 = 10_000_000;
+/// Reads of the store at a time; what comes beyond waits its turn.
+const STORE_READS_MAX: usize = 64;
+/// Shards of the table of accounts.
+const ACCOUNT_SHARDS: usize = 64;
+
+/// A key could not be told known from unknown, or its limits' state could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// No store answered.
+    #[error("the key store does not answer: {0}")]
+    Store(#[from] StoreError),
+    /// The limiter did not answer.
+    #[error(transparent)]
+    Limiter(#[from] LimiterDown),
+}
+
+type AccountShard<L> = Mutex<HashMap<AccountId, std::sync::Weak<AccountEntry<L>>, RandomState>>;
+
+/// The process's knowledge of keys and accounts.
+pub struct Directory<L: Limiter> {
+    store: Arc<dyn Store>,
+    limiter: Arc<L>,
+    usage: Arc<UsageRecorder>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    keys: Cache<KeyHash, Arc<KeyEntry<L>>>,
+    unknown: Cache<KeyHash, Timestamp>,
+    accounts: Box<[AccountShard<L>]>,
+    reads: Semaphore,
+    /// Counts changes, so that a record read before one is not remembered after it.
+    changes: AtomicU64,
+}
+
+impl<L: Limiter> Directory<L> {
+    /// An empty directory over a store.
+    pub fn new(
+        store: Arc<dyn Store>,
+        limiter: Arc<L>,
+        usage: Arc<UsageRecorder>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            store,
+            limiter,
+            usage,
+            metrics,
+            clock,
+            keys: Cache::new(KEYS_MAX),
+            unknown: Cache::new(UNKNOWN_MAX),
+            accounts: (0..ACCOUNT_SHARDS).map(|_| Mutex::default()).collect(),
+            reads: Semaphore::new(STORE_READS_MAX),
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    /// The key of this hash, resolved against the snapshot's plans; `None` when there is none.
+    ///
+    /// # Errors
+    /// It is not cached and the store does not answer.
+    pub async fn find(
+        &self,
+        hash: &KeyHash,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Option<Arc<KeyEntry<L>>>, DirectoryError> {
+        if let Some(entry) = self.keys.get(hash)
+            && !entry.owner.is_stale()
+        {
+            return Ok(Some(self.current(entry, snapshot)));
+        }
+        self.find_uncached(hash, snapshot, now).await
+    }
+
+    /// The entry itself, or one resolved anew when the plan table has changed since.
+    fn current(&self, entry: Arc<KeyEntry<L>>, snapshot: &Snapshot) -> Arc<KeyEntry<L>> {
+        if entry.generation == snapshot.generation {
+            return entry;
+        }
+        let resolved = Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), snapshot));
+        // Only in place of the entry it was made from: a change may have removed that one meanwhile.
+        if entry.generation < snapshot.generation {
+            let _replaced = self.keys.replace(entry.key.hashed.hash, Arc::clone(&resolved), false);
+        }
+        resolved
+    }
+
+    async fn find_uncached(
+        &self,
+        hash: &KeyHash,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Option<Arc<KeyEntry<L>>>, DirectoryError> {
+        loop {
+            if self.unknown.get(hash).is_some_and(|until| now < until) {
+                return Ok(None);
+            }
+            let guard = match self.keys.get_value_or_guard_async(hash).await {
+                Ok(entry) if !entry.owner.is_stale() => return Ok(Some(self.current(entry, snapshot))),
+                Ok(stale) => {
+                    self.keys.remove_if(hash, |entry| Arc::ptr_eq(entry, &stale));
+                    continue;
+                }
+                Err(guard) => guard,
+            };
+            if self.unknown.get(hash).is_some_and(|until| now < until) {
+                return Ok(None);
+            }
+            let seen = self.changes.load(Ordering::Acquire);
+            let permit = self.reads.acquire().await.expect("the semaphore is never closed");
+            let found = self.store.find_key(hash).await;
+            drop(permit);
+            self.metrics.store_reads.inc();
+            let found = found.inspect_err(|_| self.metrics.store_errors.inc())?;
+            let Some(found) = found else {
+                drop(guard);
+                self.unknown.insert(*hash, now + UNKNOWN_US);
+                if self.changes.load(Ordering::Acquire) == seen {
+                    return Ok(None);
+                }
+                self.unknown.remove(hash);
+                continue;
+            };
+            let owner = self.owner_of(found.account);
+            let entry = Arc::new(KeyEntry::resolve(found.key, owner, snapshot));
+            let _changed_meanwhile = guard.insert(Arc::clone(&entry));
+            if self.changes.load(Ordering::Acquire) == seen {
+                return Ok(Some(entry));
+            }
+            entry.owner.mark_stale();
+            self.keys.remove_if(hash, |known| Arc::ptr_eq(known, &entry));
+        }
+    }
+
+    /// The entry of an account that was just read: the one in use, unless a change has made it stale.
+    fn owner_of(&self, account: tollgate_domain::Account) -> Arc<AccountEntry<L>> {
+        let mut shard = self.shard(account.id).lock();
+        if let Some(known) = shard.get(&account.id).and_then(std::sync::Weak::upgrade)
+            && !known.is_stale()
+            && known.account == account
+        {
+            return known;
+        }
+        let id = account.id;
+        let entry = Arc::new(AccountEntry::new(account, &*self.limiter));
+        if let Some(older) = shard.insert(id, Arc::downgrade(&entry)).and_then(|older| older.upgrade()) {
+            older.mark_stale();
+        }
+        entry
+    }
+
+    fn shard(&self, account: AccountId) -> &AccountShard<L> {
+        let index = usize::try_from(account.as_u128() % ACCOUNT_SHARDS as u128).expect("a remainder of 64 fits");
+        &self.accounts[index]
+    }
+
+    /// Fills in the limits' missing state from the ledger, in single flight per account.
+    ///
+    /// # Errors
+    /// The store or the limiter does not answer; nothing is assumed to be zero then.
+    pub async fn seed(&self, entry: &KeyEntry<L>, debit: &Debit<'_>) -> Result<(), DirectoryError> {
+        let owner = &entry.owner;
+        let _one_at_a_time = owner.seeding.lock().await;
+        // What this process has counted but not yet stored is missing from the ledger.
+        self.usage.settle(owner.account.id).await;
+        loop {
+            let ticket = self.limiter.ticket();
+            let now = self.clock.now();
+            let query = SeedQuery {
+                account: owner.account.id,
+                key: debit.key.map(|(id, _)| id),
+                since: now + -lookback_us(debit),
+                resolution_us: resolution_us(debit),
+                period: debit.period,
+            };
+            let permit = self.reads.acquire().await.expect("the semaphore is never closed");
+            let seed = self.store.seed(&query).await;
+            drop(permit);
+            self.metrics.store_reads.inc();
+            let seed = seed.inspect_err(|_| self.metrics.store_errors.inc())?;
+            if self.limiter.seed(&owner.handle, ticket, debit, &seed, now).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many keys are remembered.
+    pub fn keys_cached(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Drops table entries of accounts that no key remembers any more.
+    pub fn sweep(&self) {
+        for shard in &self.accounts {
+            shard.lock().retain(|_, entry| entry.strong_count() > 0);
+        }
+    }
+
+    fn forget_account(&self, account: AccountId) {
+        let known = self.shard(account).lock().remove(&account);
+        if let Some(entry) = known.and_then(|entry| entry.upgrade()) {
+            entry.mark_stale();
+        }
+    }
+}
+
+#[async_trait]
+impl<L: Limiter> ChangeSink for Directory<L> {
+    async fn publish(&self, change: &Change) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        match *change {
+            Change::Key(hash) => {
+                self.unknown.remove(&hash);
+                self.keys.remove(&hash);
+            }
+            Change::Account(account) => self.forget_account(account),
+            Change::Usage { account, key, period, units } => {
+                if let Err(error) = self.limiter.charge(Subject::Account(account), key, period, units).await {
+                    tracing::error!(%account, %error, "usage beside the gateway could not be told to the limiter");
+                }
+            }
+        }
+    }
+}
+
+fn limit_sets<'a>(debit: &'a Debit<'_>) -> impl Iterator<Item = &'a LimitSet> {
+    std::iter::once(debit.limits).chain(debit.key.map(|(_, limits)| limits))
+}
+
+fn lookback_us(debit: &Debit<'_>) -> i64 {
+    limit_sets(debit).map(LimitSet::lookback_us).max().unwrap_or(0)
+}
+
+/// The finest grouping that any of the limits can tell apart: a slice of the shortest window. A bucket needs
+/// every batch by itself.
+fn resolution_us(debit: &Debit<'_>) -> i64 {
+    if limit_sets(debit).any(|limits| limits.bucket.is_some()) {
+        return 1;
+    }
+    limit_sets(debit)
+        .flat_map(|limits| limits.windows.iter())
+        .map(|window| window.length.micros() / SLICES)
+        .min()
+        .unwrap_or(1)
+}

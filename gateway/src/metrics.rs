@@ -1,0 +1,179 @@
+//! What Prometheus scrapes of the data plane. One struct with its own registry; the doc comment of a field is
+//! its help text. Labels are names from the configuration and words of this program, never a key, an account
+//! or a path.
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use tollgate_domain::StatusClass;
+
+/// OpenTelemetry's buckets for `http.server.request.duration`, in seconds.
+const REQUEST_BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Finer ones below for the gate's own share, in seconds.
+const GATE_BUCKETS: [f64; 14] = [
+    0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5,
+];
+
+macro_rules! metrics {
+    ($(#[$struct_doc:meta])* $vis:vis struct $name:ident { $(#[doc = $help:literal] $field:ident: $kind:ty = $metric:literal $(, $arg:expr)*;)* }) => {
+        $(#[$struct_doc])*
+        $vis struct $name {
+            $(#[doc = $help] pub $field: $kind,)*
+            registry: Registry,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                let registry = Registry::new();
+                $(
+                    let $field = <$kind as Metric>::make($metric, $help.trim(), &[$($arg),*]);
+                    registry.register(Box::new($field.clone())).expect("each metric has a name of its own");
+                )*
+                Self { $($field,)* registry }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// The data plane's metrics.
+    pub struct Metrics {
+        /// Requests by route, plan, outcome and status class.
+        requests: IntCounterVec = "tollgate_requests_total", Arg::Labels(&["route", "plan", "outcome", "status"]);
+        /// Requests that went on only because limits are not enforced, by the code that would have refused them.
+        would_refuse: IntCounterVec = "tollgate_would_refuse_total", Arg::Labels(&["route", "plan", "code", "reason"]);
+        /// Whole duration of a request, from its head to the last byte of its answer, by route.
+        request_duration: HistogramVec = "tollgate_request_duration_seconds", Arg::Labels(&["route"]), Arg::Buckets(&REQUEST_BUCKETS);
+        /// The gate's own share of a request: from its head to the decision.
+        gate_duration: Histogram = "tollgate_gate_duration_seconds", Arg::Buckets(&GATE_BUCKETS);
+        /// Requests in flight.
+        requests_in_flight: IntGauge = "tollgate_requests_in_flight";
+        /// Client connections that are open.
+        connections: IntGauge = "tollgate_connections";
+        /// Client connections refused because too many were open.
+        connections_refused: IntCounter = "tollgate_connections_refused_total";
+        /// Requests refused before anything else saw them, by code.
+        guard_rejections: IntCounterVec = "tollgate_guard_rejections_total", Arg::Labels(&["code"]);
+        /// Requests or connections lost to a panic.
+        panics: IntCounter = "tollgate_panics_total";
+        /// Upstream connections that could not be made.
+        upstream_connect_errors: IntCounter = "tollgate_upstream_connect_errors_total";
+        /// Costs reported by the upstream that were above the route's cost_max or no number, and were clamped.
+        cost_clamped: IntCounter = "tollgate_cost_clamped_total";
+        /// Keys in the process cache.
+        keys_cached: IntGauge = "tollgate_keys_cached";
+        /// Accounts and clients whose limits have state in memory.
+        limiter_subjects: IntGauge = "tollgate_limiter_subjects";
+        /// Decisions the limiter did not answer.
+        limiter_errors: IntCounter = "tollgate_limiter_errors_total";
+        /// Reads of the store by the data plane; none for a key that is cached.
+        store_reads: IntCounter = "tollgate_store_reads_total";
+        /// Reads and writes of the store by the data plane that failed.
+        store_errors: IntCounter = "tollgate_store_errors_total";
+        /// Usage lines stored in the ledger.
+        usage_lines_stored: IntCounter = "tollgate_usage_lines_stored_total";
+        /// Usage lines that wait because the ledger does not take them.
+        usage_pending: IntGauge = "tollgate_usage_pending_lines";
+        /// Access-log lines dropped because the log could not be written fast enough.
+        log_lines_dropped: IntCounter = "tollgate_log_lines_dropped_total";
+        /// 1 for the hash of the configuration in force.
+        config_info: IntGaugeVec = "tollgate_config_info", Arg::Labels(&["hash"]);
+        /// When the configuration in force was loaded, in seconds since the Unix epoch.
+        config_loaded: Gauge = "tollgate_config_loaded_timestamp_seconds";
+        /// Reloads of the configuration that were refused; the old one stayed in force.
+        config_reload_failures: IntCounter = "tollgate_config_reload_failures_total";
+        /// 1 while the file as it is now is not in force because it is wrong.
+        config_rejected: IntGauge = "tollgate_config_rejected";
+        /// 1 for the version that runs.
+        build_info: IntGaugeVec = "tollgate_build_info", Arg::Labels(&["version"]);
+    }
+}
+
+impl Metrics {
+    /// The registry that serves them.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Counts one request at its end.
+    pub fn request_ended(&self, route: &str, plan: &str, outcome: &str, status: u16, took: Duration) {
+        let class = StatusClass::of(status).as_str();
+        self.requests.with_label_values(&[route, plan, outcome, class]).inc();
+        self.request_duration.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    /// Shows which configuration is in force.
+    pub fn config_in_force(&self, hash: &str, loaded_at_secs: f64) {
+        self.config_info.reset();
+        self.config_info.with_label_values(&[hash]).set(1);
+        self.config_loaded.set(loaded_at_secs);
+        self.config_rejected.set(0);
+    }
+}
+
+/// What a metric is made with besides name and help.
+enum Arg {
+    Labels(&'static [&'static str]),
+    Buckets(&'static [f64]),
+}
+
+/// Makes each kind of metric from the same description.
+trait Metric: Sized {
+    fn make(name: &str, help: &str, args: &[Arg]) -> Self;
+}
+
+fn labels(args: &[Arg]) -> &'static [&'static str] {
+    args.iter().find_map(|arg| if let Arg::Labels(labels) = arg { Some(*labels) } else { None }).unwrap_or_default()
+}
+
+fn histogram(name: &str, help: &str, args: &[Arg]) -> HistogramOpts {
+    let buckets =
+        args.iter().find_map(|arg| if let Arg::Buckets(buckets) = arg { Some(buckets.to_vec()) } else { None });
+    HistogramOpts::new(name, help).buckets(buckets.unwrap_or_default())
+}
+
+const DESCRIBED: &str = "names and labels are written by hand and valid";
+
+impl Metric for IntCounter {
+    fn make(name: &str, help: &str, _: &[Arg]) -> Self {
+        Self::new(name, help).expect(DESCRIBED)
+    }
+}
+
+impl Metric for IntGauge {
+    fn make(name: &str, help: &str, _: &[Arg]) -> Self {
+        Self::new(name, help).expect(DESCRIBED)
+    }
+}
+
+impl Metric for Gauge {
+    fn make(name: &str, help: &str, _: &[Arg]) -> Self {
+        Self::new(name, help).expect(DESCRIBED)
+    }
+}
+
+impl Metric for IntCounterVec {
+    fn make(name: &str, help: &str, args: &[Arg]) -> Self {
+        Self::new(Opts::new(name, help), labels(args)).expect(DESCRIBED)
+    }
+}
+
+impl Metric for IntGaugeVec {
+    fn make(name: &str, help: &str, args: &[Arg]) -> Self {
+        Self::new(Opts::new(name, help), labels(args)).expect(DESCRIBED)
+    }
+}
+
+impl Metric for Histogram {
+    fn make(name: &str, help: &str, args: &[Arg]) -> Self {
+        Self::with_opts(histogram(name, help, args)).expect(DESCRIBED)
+    }
+}
+
+impl Metric for HistogramVec {
+    fn make(name: &str, help: &str, args: &[Arg]) -> Self {
+        Self::new(histogram(name, help, args), labels(args)).expect(DESCRIBED)
+    }
+}

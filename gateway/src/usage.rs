@@ -1,0 +1,172 @@
+//! Counts usage in memory and hands it to the ledger in numbered batches.
+//!
+//! A request only adds to a number. A background task takes what was counted a few times a second and stores it;
+//! a batch that could not be stored is sent again under its own number until it is, while counting goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tollgate_domain::{AccountId, Clock, NodeId, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally};
+use tollgate_store::Store;
+
+use crate::metrics::Metrics;
+
+/// How often counts are handed over. A crash loses at most what was counted since the last time.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
+/// How long to wait before a failed batch is sent again.
+const ON_ERROR: Duration = Duration::from_millis(500);
+/// Lines in one batch; what is beyond goes into the next.
+const BATCH_SIZE: usize = 20_000;
+/// How long a seed waits for the counts of its account to reach the ledger before it goes on without them.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// Shards of the counting table.
+const SHARDS: usize = 64;
+
+type Shard = Mutex<HashMap<UsageKey, UsageTally, RandomState>>;
+
+/// Where requests are counted.
+pub struct UsageRecorder {
+    shards: Box<[Shard]>,
+    wake: Notify,
+    /// Rounds in which everything counted before them was stored.
+    stored_rounds: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+}
+
+impl UsageRecorder {
+    /// An empty recorder.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            wake: Notify::new(),
+            stored_rounds: watch::Sender::new(0),
+            metrics,
+        })
+    }
+
+    /// Adds what one request was counted as.
+    pub fn count(&self, key: UsageKey, tally: &UsageTally) {
+        self.shard(key.account).lock().entry(key).or_default().add(tally);
+    }
+
+    /// Waits until what was counted for an account so far is in the ledger, at most for a bounded time.
+    pub async fn settle(&self, account: AccountId) {
+        let pending = self.shard(account).lock().keys().any(|key| key.account == account);
+        if !pending {
+            return;
+        }
+        let mut rounds = self.stored_rounds.subscribe();
+        // The round that is under way may have passed this account already; the one after it has not.
+        let target = *rounds.borrow_and_update() + 2;
+        self.wake.notify_one();
+        let reached = rounds.wait_for(|round| {
+            if *round < target {
+                self.wake.notify_one();
+            }
+            *round >= target
+        });
+        if tokio::time::timeout(SETTLE_MAX, reached).await.is_err() {
+            tracing::warn!(%account, "usage did not reach the ledger in time; limits are rebuilt without its last counts");
+        }
+    }
+
+    fn shard(&self, account: AccountId) -> &Shard {
+        let index = usize::try_from(account.as_u128() % SHARDS as u128).expect("a remainder of 64 fits");
+        &self.shards[index]
+    }
+
+    fn take(&self) -> Vec<UsageLine> {
+        self.shards
+            .iter()
+            .flat_map(|shard| std::mem::take(&mut *shard.lock()))
+            .map(|(key, tally)| UsageLine { key, tally })
+            .collect()
+    }
+}
+
+/// Hands counts to the ledger until told to stop, then hands over the rest.
+pub struct UsageFlusher {
+    recorder: Arc<UsageRecorder>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    node: NodeId,
+    sequence: u64,
+    from: Timestamp,
+}
+
+impl UsageFlusher {
+    /// A flusher for one run of this process.
+    pub fn new(recorder: Arc<UsageRecorder>, store: Arc<dyn Store>, clock: Arc<dyn Clock>, node: NodeId) -> Self {
+        let from = clock.now();
+        Self { recorder, store, clock, node, sequence: 0, from }
+    }
+
+    /// Runs until `stop` turns true and everything counted before is stored, or until a last attempt at it has
+    /// taken `patience`. Returns how many lines could not be stored.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>, patience: Duration) -> usize {
+        while !*stop.borrow() {
+            tokio::select! {
+                () = tokio::time::sleep(FLUSH_EVERY) => {}
+                () = self.recorder.wake.notified() => {}
+                _ = stop.changed() => break,
+            }
+            self.flush(&mut stop).await;
+        }
+        let lines = self.recorder.shards.iter().map(|shard| shard.lock().len()).sum::<usize>();
+        // From here on nothing interrupts a retry but the end of patience.
+        let mut never = watch::Sender::new(false).subscribe();
+        match tokio::time::timeout(patience, self.flush(&mut never)).await {
+            Ok(()) => 0,
+            Err(_elapsed) => lines,
+        }
+    }
+
+    async fn flush(&mut self, stop: &mut watch::Receiver<bool>) {
+        let mut lines = self.recorder.take();
+        let end = self.clock.now().max(self.from);
+        while !lines.is_empty() {
+            let rest = lines.split_off(lines.len().min(BATCH_SIZE));
+            self.sequence += 1;
+            let batch = UsageBatch { node: self.node, sequence: self.sequence, start: self.from, end, lines };
+            self.store(&batch, stop).await;
+            lines = rest;
+        }
+        self.from = end;
+        self.recorder.stored_rounds.send_modify(|round| *round += 1);
+    }
+
+    /// Stores one batch, however often it takes: under its number it counts once.
+    async fn store(&self, batch: &UsageBatch, stop: &mut watch::Receiver<bool>) {
+        let mut failures = 0_u32;
+        loop {
+            match self.store.store_batch(batch).await {
+                Ok(_) => {
+                    self.recorder.metrics.usage_lines_stored.inc_by(batch.lines.len() as u64);
+                    self.recorder.metrics.usage_pending.set(0);
+                    if failures > 0 {
+                        tracing::info!(failures, "usage is stored again");
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.recorder.metrics.store_errors.inc();
+                    self.recorder.metrics.usage_pending.set(i64::try_from(batch.lines.len()).unwrap_or(i64::MAX));
+                    if failures == 0 {
+                        tracing::error!(%error, lines = batch.lines.len(), "usage cannot be stored; it is kept and sent again");
+                    }
+                    failures = failures.saturating_add(1);
+                }
+            }
+            // A stop does not drop the batch: the wait is cut short and the batch sent again at once.
+            let stopping = *stop.borrow();
+            tokio::select! {
+                () = tokio::time::sleep(ON_ERROR) => {}
+                _ = stop.changed(), if !stopping => {}
+            }
+        }
+    }
+}

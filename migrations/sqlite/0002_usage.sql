@@ -1,0 +1,67 @@
+-- Which batches are stored: a batch that is sent again meets its row here and is dropped.
+CREATE TABLE usage_batches (
+    node     TEXT NOT NULL,
+    sequence BIGINT NOT NULL,
+    start_us BIGINT NOT NULL,
+    end_us   BIGINT NOT NULL,
+    lines    BIGINT NOT NULL,
+    PRIMARY KEY (node, sequence)
+);
+
+-- The ledger, only ever appended to: a line of kind `calls` comes from a batch, one of kind `imported` from a file.
+-- Accounts and keys are named without a reference, for use is stored even where its owner is unknown.
+CREATE TABLE usage_lines (
+    id               INTEGER PRIMARY KEY NOT NULL,
+    kind             TEXT NOT NULL,
+    at_us            BIGINT NOT NULL,
+    node             TEXT,
+    sequence         BIGINT,
+    account          TEXT NOT NULL,
+    key              TEXT NOT NULL,
+    route            TEXT,
+    status           TEXT,
+    period_start_us  BIGINT NOT NULL,
+    period_end_us    BIGINT NOT NULL,
+    calls            BIGINT NOT NULL,
+    calls_unenforced BIGINT NOT NULL,
+    units_debited    BIGINT NOT NULL,
+    units_charged    BIGINT NOT NULL,
+    units_refunded   BIGINT NOT NULL
+);
+
+CREATE INDEX usage_lines_account ON usage_lines (account, at_us, units_debited);
+CREATE INDEX usage_lines_key ON usage_lines (account, key, at_us, units_debited);
+
+-- Calls summed by the hour (UTC) their batch ended in: what histories and long windows are read from.
+CREATE TABLE usage_hours (
+    account          TEXT NOT NULL,
+    hour_us          BIGINT NOT NULL,
+    key              TEXT NOT NULL,
+    route            TEXT NOT NULL,
+    status           TEXT NOT NULL,
+    calls            BIGINT NOT NULL,
+    calls_unenforced BIGINT NOT NULL,
+    units_debited    BIGINT NOT NULL,
+    units_charged    BIGINT NOT NULL,
+    units_refunded   BIGINT NOT NULL,
+    newest_us        BIGINT NOT NULL,
+    PRIMARY KEY (account, hour_us, key, route, status)
+);
+
+CREATE INDEX usage_hours_key ON usage_hours (account, key, hour_us);
+
+-- The quota: every ledger line summed by the period it was charged in.
+CREATE TABLE usage_periods (
+    account          TEXT NOT NULL,
+    period_start_us  BIGINT NOT NULL,
+    period_end_us    BIGINT NOT NULL,
+    key              TEXT NOT NULL,
+    calls            BIGINT NOT NULL,
+    units_charged    BIGINT NOT NULL,
+    units_refunded   BIGINT NOT NULL,
+    first_us         BIGINT NOT NULL,
+    newest_us        BIGINT NOT NULL,
+    PRIMARY KEY (account, period_start_us, period_end_us, key)
+);
+
+CREATE INDEX usage_periods_key ON usage_periods (account, key, period_start_us);
