@@ -232,6 +232,12 @@ impl<L: Limiter> Proxy<L> {
             return Failure::ours(answer, ctx.body_bytes_forwarded());
         }
         match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
+                ctx.report.outcome = "request_timeout";
+                let status = StatusCode::REQUEST_TIMEOUT;
+                let answer = bad_request(status, "request_timeout", "The request body took too long", &ctx.request_id);
+                Failure::ours(answer, ctx.body_bytes_forwarded())
+            }
             (ErrorSource::Downstream, _) => {
                 ctx.report.outcome = "client_closed";
                 Failure { answer: None, status: CLIENT_CLOSED, charged: true }

@@ -1,0 +1,187 @@
+//! One decision in process: read the key, hash it, look it up, check access, debit, write the limit headers.
+//!
+//! Shown at 1 000 and 1 000 000 known keys, and at 10 and 10 000 routes, so that a run tells how far apart they are.
+//! `cargo bench -p tollgate-gateway --bench decision`
+
+#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tollgate_config::KeysConfig;
+use tollgate_domain::{AccountId, Clock, KeyId, KeyPrefix, PlainKey, PlanName};
+use tollgate_gateway::SystemClock;
+use tollgate_gateway::credential::KeyReader;
+use tollgate_gateway::decision::{Call, Decider, DeciderParts, Verdict};
+use tollgate_gateway::directory::Directory;
+use tollgate_gateway::limit_headers::{self, Forms};
+use tollgate_gateway::metrics::Metrics;
+use tollgate_gateway::snapshot::Snapshot;
+use tollgate_gateway::usage::UsageRecorder;
+use tollgate_limiter::{InProcess, InProcessSettings};
+use tollgate_store::{ImportedKey, NewAudit, SqliteStore, Store};
+
+const IMPORT_ROWS: usize = 20_000;
+
+struct Bench {
+    decider: Decider<InProcess>,
+    snapshot: Arc<Snapshot>,
+    clock: Arc<dyn Clock>,
+    keys: Vec<String>,
+    path: String,
+}
+
+/// A gate with so many keys, each of its own account and each used once, and so many routes.
+fn gate(key_count: usize, route_count: usize) -> Bench {
+    let mut text = String::from(
+        "[plans.pro]\nrate = \"6_000_000/minute\"\nburst = 100_000\nwindows = [\"1_000_000_000/day\"]\nquota = \"1_000_000_000/month\"\n",
+    );
+    for route in 0..route_count {
+        writeln!(text, "[[routes]]\nname = \"r{route}\"\npath = \"/area{}/thing{route}/{{id}}\"", route % 97)
+            .expect("writing to memory");
+    }
+    let loaded = tollgate_config::parse(&text, std::path::Path::new("bench.toml"), &|_: &str| None).expect("a good file");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store: Arc<dyn Store> = Arc::new(runtime.block_on(SqliteStore::open_in_memory()).expect("a store"));
+    let metrics = Arc::new(Metrics::default());
+    let limiter = Arc::new(InProcess::new(InProcessSettings::default()));
+    let usage = UsageRecorder::new(Arc::clone(&metrics));
+    let directory = Arc::new(Directory::new(
+        Arc::clone(&store),
+        Arc::clone(&limiter),
+        usage,
+        Arc::clone(&metrics),
+        Arc::clone(&clock),
+    ));
+    let policy = Arc::new(loaded.config.policy);
+    let decider = Decider::new(DeciderParts {
+        snapshot: Snapshot::new(Arc::clone(&policy), 0, false),
+        directory,
+        limiter,
+        keys: KeyReader::new(&KeysConfig::default()),
+        metrics,
+        clock: Arc::clone(&clock),
+        mount: None,
+        max_body: tollgate_config::ByteLimit::Unlimited,
+        enforce: true,
+    });
+    let keys = runtime.block_on(make_keys(&*store, &policy.plans, &*clock, key_count));
+    let snapshot = decider.snapshot();
+    let path = format!("/area{}/thing{}/7", (route_count - 1) % 97, route_count - 1);
+    let bench = Bench { decider, snapshot, clock, keys, path };
+    runtime.block_on(async {
+        for key in &bench.keys {
+            let headers = headers(key);
+            assert!(matches!(bench.decide(&headers).await, Verdict::Forward(_)), "every key is let in");
+        }
+    });
+    bench
+}
+
+async fn make_keys(
+    store: &dyn Store,
+    plans: &tollgate_domain::PlanTable,
+    clock: &dyn Clock,
+    key_count: usize,
+) -> Vec<String> {
+    let prefix = KeyPrefix::new("tg_live").expect("a prefix");
+    let hasher = tollgate_domain::KeyHasher::new(None);
+    let now = clock.now();
+    let mut keys = Vec::with_capacity(key_count);
+    for first in (0..key_count).step_by(IMPORT_ROWS) {
+        let rows: Vec<ImportedKey> = (first..key_count.min(first + IMPORT_ROWS))
+            .map(|number| {
+                let mut random = [0_u8; 32];
+                random[..8].copy_from_slice(&(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+                let plain = PlainKey::generate(&prefix, random);
+                let mut id = [0_u8; 10];
+                id[2..].copy_from_slice(&(number as u64).to_be_bytes());
+                let hash = hasher.hash(plain.reveal().as_bytes());
+                keys.push(plain.reveal().to_owned());
+                ImportedKey {
+                    id: KeyId::new(now, id),
+                    hash,
+                    email: format!("user{number}@example.com"),
+                    account_id_if_new: AccountId::new(now, id),
+                    plan: PlanName::new("pro"),
+                    name: None,
+                    revoked: false,
+                    cap: None,
+                    used: 0,
+                    cycle_start: None,
+                    expires_at: None,
+                }
+            })
+            .collect();
+        let audit =
+            NewAudit { actor: "bench".into(), action: "key.import", at: now, detail: serde_json::Value::Null };
+        store.import_keys(&rows, plans, now, &audit).await.expect("an import");
+    }
+    keys
+}
+
+fn headers(key: &str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(http::header::HOST, HeaderValue::from_static("api.example.com"));
+    headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(http::header::USER_AGENT, HeaderValue::from_static("bench/1"));
+    headers.insert(HeaderName::from_static("x-api-key"), HeaderValue::from_str(key).expect("a key is visible ASCII"));
+    headers
+}
+
+impl Bench {
+    async fn decide(&self, headers: &HeaderMap) -> Verdict<InProcess> {
+        let call = Call {
+            method: &Method::GET,
+            path: &self.path,
+            query: None,
+            headers,
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
+            body_length: None,
+            now: self.clock.now(),
+        };
+        self.decider.decide(&self.snapshot, &call).await
+    }
+
+    /// The whole of what is measured: the decision and the headers of the answer it leads to.
+    fn decide_and_write(&self, headers: &HeaderMap, answer: &mut HeaderMap) {
+        let verdict = self.decide(headers).now_or_never().expect("a cached key is decided without waiting");
+        let Verdict::Forward(passage) = verdict else { panic!("every key is let in") };
+        let standing = passage.standing.as_ref().expect("a keyed call has a standing");
+        limit_headers::write(standing, Forms { draft: true, legacy: true }, |name, value| {
+            answer.insert(name, value);
+        });
+        black_box(&passage.route);
+    }
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decision");
+    for (keys, routes) in [(1_000, 10), (1_000_000, 10), (1_000, 10_000)] {
+        let bench = gate(keys, routes);
+        let mut next = 0_usize;
+        group.bench_function(format!("{keys} keys, {routes} routes"), |bencher| {
+            bencher.iter_batched(
+                || {
+                    // A step that is coprime to the count visits every key, far from the one before.
+                    next = (next + 618_033) % bench.keys.len();
+                    (headers(&bench.keys[next]), HeaderMap::with_capacity(16))
+                },
+                |(headers, mut answer)| {
+                    bench.decide_and_write(&headers, &mut answer);
+                    (headers, answer)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions);
+criterion_main!(benches);
