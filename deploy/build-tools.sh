@@ -5,7 +5,7 @@
 
 # Prints on standard error what a script is doing: one line each.
 say() {
-    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    printf '==> %s\n' "$*" >&2
 }
 
 # Prints the Debian packages that are missing for a build, in one line; nothing when none is.

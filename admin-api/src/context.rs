@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) deps: AdminDeps,
     /// Hashes keys as this deployment stores them.
     pub(crate) hasher: KeyHasher,
+    /// How a caller of the customer's side may prove who it is.
+    pub(crate) key_challenge: HeaderValue,
     /// Where callers without a key get one, for problem bodies.
     pub(crate) signup_url: Option<String>,
 }
@@ -61,8 +63,11 @@ impl Shared {
     pub(crate) fn new(deps: AdminDeps) -> Context {
         let pepper = deps.settings.keys.pepper.as_ref();
         let hasher = KeyHasher::new(pepper.map(|pepper| pepper.reveal().as_bytes()));
+        let key_header = &deps.settings.keys.header;
+        let key_challenge = format!("ApiKey realm=\"api\", header=\"{key_header}\", Bearer realm=\"api\"");
+        let key_challenge = HeaderValue::from_str(&key_challenge).expect("a header's name is visible ASCII");
         let signup_url = deps.settings.gateway.signup_url.as_ref().map(ToString::to_string);
-        Arc::new(Self { deps, hasher, signup_url })
+        Arc::new(Self { deps, hasher, key_challenge, signup_url })
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -115,9 +120,4 @@ pub(crate) fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Problem> {
     let mut bytes = [0; LENGTH];
     getrandom::fill(&mut bytes).map_err(|error| Problem::internal(format!("no random bytes: {error}")))?;
     Ok(bytes)
-}
-
-/// The challenge that every 401 carries: a bearer token of this realm.
-pub(crate) fn challenge(realm: &'static str) -> HeaderValue {
-    HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"")).expect("realms are plain words")
 }

@@ -11,7 +11,7 @@ use crate::fields::{Fields, shown};
 use crate::inputs;
 use crate::problem::{FieldError, Problem};
 
-/// What is told of so many errors; what is beyond is counted.
+/// So many errors are listed; what is beyond is counted.
 const ERRORS_MAX: usize = 10_000;
 /// The columns of a row with a key.
 const KEY_COLUMNS: &[&str] =
@@ -170,7 +170,7 @@ impl std::fmt::Display for Place {
 #[derive(Default)]
 struct Report {
     errors: Vec<FieldError>,
-    rows_wrong: usize,
+    errors_total: usize,
     rows_total: usize,
     bcrypt: usize,
 }
@@ -216,7 +216,7 @@ impl Report {
     }
 
     fn add(&mut self, errors: Vec<FieldError>) {
-        self.rows_wrong += 1;
+        self.errors_total += errors.len();
         let room = ERRORS_MAX.saturating_sub(self.errors.len());
         self.errors.extend(errors.into_iter().take(room));
     }
@@ -231,23 +231,50 @@ impl Report {
         }]);
     }
 
+    /// The rows, or everything that is wrong: row by row, then what holds for the file as a whole.
     fn finish<T>(mut self, rows: Vec<(Place, T)>) -> Result<Vec<T>, Problem> {
-        if self.rows_wrong == 0 {
+        if self.errors_total == 0 {
             return Ok(rows.into_iter().map(|(_, row)| row).collect());
         }
         self.errors.sort_by_key(|error| error.line);
-        let mut detail = format!(
-            "{} things are wrong in {} rows, so none was taken over; see `errors`",
-            self.rows_wrong, self.rows_total
-        );
-        if self.bcrypt > 0 {
-            detail = format!(
-                "{detail}. {} of them hold bcrypt hashes, by which no key can be found: leave these rows out and have \
-                 their owners make new keys, or export the SHA-256 of the keys if it was kept",
-                self.bcrypt
-            );
+        let mut whole = Vec::new();
+        if self.errors_total > self.errors.len() {
+            whole.push(format!("{} more things are wrong than are listed", self.errors_total - self.errors.len()));
         }
+        if self.bcrypt > 0 {
+            whole.push(format!(
+                "{} of {} rows hold bcrypt hashes, by which no key can be found: leave these rows out and have their \
+                 owners make new keys, or export the SHA-256 of the keys if it was kept",
+                self.bcrypt, self.rows_total
+            ));
+        }
+        let of_rows =
+            format!("{} things are wrong in {} rows, none was taken over", self.errors_total, self.rows_total);
+        let sentences: Vec<String> = std::iter::once(format!("{of_rows}; see `errors`")).chain(whole.clone()).collect();
+        let detail = sentences.join(". ");
+        self.errors.extend(whole.into_iter().map(|detail| FieldError {
+            pointer: Some("#/rows".into()),
+            detail,
+            ..FieldError::default()
+        }));
         let problem = Problem::invalid_fields(self.errors).with_detail(detail).with("rows", self.rows_total);
         Err(if self.bcrypt > 0 { problem.with("bcrypt", self.bcrypt) } else { problem })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_wrong_throughout_is_told_up_to_a_bound() {
+        let rows = vec![json!({ "email": "nobody" }); ERRORS_MAX];
+        let body = Fields::of(json!({ "rows": rows })).expect("an object");
+        let problem = key_rows(body, &PlanTable::default(), Timestamp::EPOCH).expect_err("no row is good");
+        let told = format!("{problem:?}");
+        assert!(told.contains("20000 things are wrong in 10000 rows"), "two a row");
+        assert!(told.contains("10000 more things are wrong than are listed"));
     }
 }

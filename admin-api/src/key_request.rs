@@ -143,10 +143,10 @@ mod tests {
         KeyRequest::read(Fields::of(body).expect("an object"), &plans, Timestamp::from_secs(1_800_000_000))
     }
 
-    fn pointers(body: Value) -> Vec<String> {
+    async fn pointers(body: Value) -> Vec<String> {
         let mut response = http::Response::new(axum::body::Body::empty());
         read(body).expect_err("refused").write("r", &mut response);
-        let body = futures::executor::block_on(axum::body::to_bytes(response.into_body(), 1 << 20)).expect("whole");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("whole");
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         let errors = body["errors"].as_array().cloned().unwrap_or_default();
         errors.iter().map(|error| error["pointer"].as_str().unwrap_or_default().to_owned()).collect()
@@ -165,8 +165,8 @@ mod tests {
         assert_eq!(request.limits.cap, Some(0));
     }
 
-    #[test]
-    fn each_bad_field_is_pointed_at() {
+    #[tokio::test]
+    async fn each_bad_field_is_pointed_at() {
         let email = |field: &str, value: Value| {
             let mut body = json!({ "email": "a@b" });
             body[field] = value;
@@ -196,9 +196,9 @@ mod tests {
             (email("cap", json!(u64::MAX)), "#/cap"),
             (email("colour", json!("red")), "#/colour"),
         ] {
-            assert_eq!(pointers(body.clone()), [expected], "{body}");
+            assert_eq!(pointers(body.clone()).await, [expected], "{body}");
         }
         let both = json!({ "email": "x", "plan": "gold", "colour": 1 });
-        assert_eq!(pointers(both), ["#/email", "#/plan", "#/colour"], "all at once");
+        assert_eq!(pointers(both).await, ["#/email", "#/plan", "#/colour"], "all at once");
     }
 }

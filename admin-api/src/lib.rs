@@ -16,6 +16,7 @@ mod page;
 mod problem;
 mod request;
 mod standing;
+mod strict_json;
 mod token;
 mod views;
 

@@ -12,11 +12,11 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use tollgate_domain::{Account, AccountId};
 
-use crate::context::{Context, Shared, challenge};
+use crate::context::{Context, Shared};
 use crate::fields::shown;
 use crate::problem::{Problem, ProblemCode};
 use crate::request::{unknown_method, unknown_path};
@@ -57,7 +57,7 @@ pub(crate) async fn authenticate(State(context): State<Context>, request: Reques
     if is_operators && !bears_token(&context, request.headers()) {
         let detail = "Send the operator's token as `Authorization: Bearer …`";
         return Problem::new(ProblemCode::Unauthorized, detail)
-            .with_challenge(challenge("tollgate-operator"))
+            .with_challenge(HeaderValue::from_static("Bearer realm=\"operator\""))
             .into_response();
     }
     next.run(request).await

@@ -190,7 +190,7 @@ impl Problem {
         self
     }
 
-    /// The same with a challenge, as every 401 must have one.
+    /// The same with a challenge, as every 401 must have one; it is left out of any other status.
     pub(crate) fn with_challenge(mut self, challenge: HeaderValue) -> Self {
         self.0.challenge = Some(challenge);
         self
@@ -210,8 +210,9 @@ impl Problem {
     pub(crate) fn write(&self, request_id: &str, response: &mut Response) {
         let problem = &*self.0;
         let mut body = problem.members.clone();
-        body.insert("type".into(), format!("urn:tollgate:problem:{}", problem.code.as_str()).into());
-        body.insert("title".into(), title(problem.code.as_str()).into());
+        let (kind, title) = kind_and_title(problem.code, problem.status);
+        body.insert("type".into(), kind.into());
+        body.insert("title".into(), title.into());
         body.insert("status".into(), problem.status.as_u16().into());
         body.insert("detail".into(), problem.detail.as_str().into());
         body.insert("code".into(), problem.code.as_str().into());
@@ -226,7 +227,7 @@ impl Problem {
         if let Some(secs) = problem.retry_after_secs {
             headers.insert(RETRY_AFTER, HeaderValue::from(secs));
         }
-        if let Some(challenge) = &problem.challenge {
+        if let Some(challenge) = problem.challenge.as_ref().filter(|_| problem.status == StatusCode::UNAUTHORIZED) {
             headers.insert(WWW_AUTHENTICATE, challenge.clone());
         }
         *response.body_mut() = Value::Object(body).to_string().into();
@@ -256,13 +257,15 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// `missing_key` as people read it: `Missing key`.
-fn title(code: &str) -> String {
-    let mut title = code.replace('_', " ");
-    if let Some(first) = title.get_mut(..1) {
-        first.make_ascii_uppercase();
+/// The registered type where there is one that fits; otherwise the code tells the problem, and the title the status.
+fn kind_and_title(code: ProblemCode, status: StatusCode) -> (&'static str, &'static str) {
+    match code {
+        ProblemCode::StoreUnavailable => (
+            "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+            "Request cannot be satisfied due to temporary server capacity constraints",
+        ),
+        _ => ("about:blank", status.canonical_reason().unwrap_or("Error")),
     }
-    title
 }
 
 #[cfg(test)]

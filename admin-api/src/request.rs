@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::fields::{Fields, shown};
 use crate::problem::{FieldError, Problem, ProblemCode};
+use crate::strict_json;
 
 /// How long a whole body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -83,7 +84,7 @@ async fn json(request: Request, may_be_empty: bool) -> Result<Value, Problem> {
     if !is_json {
         return Err(unsupported());
     }
-    serde_json::from_slice(&body)
+    strict_json::parse(&body)
         .map_err(|error| Problem::new(ProblemCode::MalformedJson, format!("The body is not JSON: {error}")))
 }
 

@@ -18,7 +18,7 @@ use crate::context::Shared;
 const BUCKET_RESOLUTION_US: i64 = 1_000_000;
 
 /// How an account stands under its plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AccountStanding {
     /// Every limit, the account's first; its quota is always among them, also an unlimited one.
     pub(crate) limits: Vec<LimitView>,
@@ -27,13 +27,13 @@ pub(crate) struct AccountStanding {
 }
 
 /// How an account stands with its quota.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct QuotaView {
     used: u64,
     limit: Value,
     remaining: Value,
-    /// Hundredths of the limit that are used, rounded down; null for an unlimited one.
-    percentage: Option<u64>,
+    /// How much of the limit is used, to a hundredth, rounded down; null for an unlimited one.
+    percentage: Option<f64>,
     period: PeriodView,
     resets_at: String,
     allowed: bool,
@@ -47,7 +47,7 @@ pub(crate) struct PeriodView {
 }
 
 /// How an account stands with one limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct LimitView {
     /// As in the `RateLimit` header: `burst`, `day`, `month`, `key-…`.
     name: String,
@@ -57,8 +57,8 @@ pub(crate) struct LimitView {
     used: u64,
     limit: Value,
     remaining: Value,
-    percentage: Option<u64>,
-    /// When `remaining` grows; null when nothing is used, or nothing will ever come back.
+    percentage: Option<f64>,
+    /// When `remaining` grows; null when nothing is used.
     resets_at: Option<String>,
     /// Whether a call of one unit would pass it.
     allowed: bool,
@@ -180,14 +180,14 @@ fn limit_sets<'a>(debit: &'a Debit<'_>) -> impl Iterator<Item = &'a LimitSet> {
     std::iter::once(debit.limits).chain(own.map(|(_, limits)| limits))
 }
 
-/// `limit` and `remaining` as shown: a number, or the word for none.
-fn shown_limit(standing: &LimitStanding, is_unlimited: bool) -> (Value, Value, Option<u64>) {
+/// `limit`, `remaining` and `percentage` as shown: numbers, or the word for none.
+fn shown_limit(standing: &LimitStanding, is_unlimited: bool) -> (Value, Value, Option<f64>) {
     if is_unlimited {
         return (json!("unlimited"), json!("unlimited"), None);
     }
-    let hundredths = u128::from(standing.used) * 100;
-    let percentage = hundredths.checked_div(u128::from(standing.limit)).unwrap_or(100);
-    let percentage = u64::try_from(percentage).unwrap_or(u64::MAX);
+    // A limit of nothing is used up.
+    let parts = (u128::from(standing.used) * 10_000).checked_div(u128::from(standing.limit)).unwrap_or(10_000);
+    let percentage = f64::from(u32::try_from(parts).unwrap_or(u32::MAX)) / 100.0;
     (standing.limit.into(), standing.remaining.into(), Some(percentage))
 }
 

@@ -167,8 +167,8 @@ struct PriceView {
     interval: &'static str,
 }
 
-/// A plan's limits in the words of the configuration. What is not limited is null; a quota that was given no
-/// limit is the word `unlimited`.
+/// A plan's limits in the words of the configuration. A rate it does not have is null; a quota or a number of keys
+/// without a limit is the word `unlimited`.
 #[derive(Clone, Debug, Serialize)]
 struct PlanLimitsView {
     rate: Option<String>,

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::Url;
 
+use crate::item::Item;
 use crate::listeners::Listeners;
-use crate::reader::{Item, Table};
+use crate::reader::Table;
 use crate::secret::{self, Secret};
 
 /// The settings of `[admin]`.

@@ -45,10 +45,11 @@ impl Config {
         Self { settings: Settings::default(), policy: Policy::default(), source: None }
     }
 
-    /// SHA-256 in hexadecimal digits of the effective values, secrets left out. Two files that mean the same have one
-    /// hash; take it of the settings and the policy in force.
+    /// SHA-256 in hexadecimal digits of the effective values. Files that mean the same have one hash. Secrets are left
+    /// out, and what may rightly differ between the processes of one deployment: addresses, threads, the database's
+    /// place, the log's level. Take it of the settings and the policy in force.
     pub fn hash(&self) -> String {
-        hex::encode(Sha256::digest(self.to_redacted_toml()))
+        hex::encode(Sha256::digest(render::common_file(&self.settings, &self.policy)))
     }
 
     /// The effective values as a file, secrets redacted: what operators are shown.

@@ -6,7 +6,8 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use crate::headers::header_name;
-use crate::reader::{Item, Table};
+use crate::item::Item;
+use crate::reader::Table;
 use crate::routes::read_method;
 
 /// The settings of `[cors]`; a file without the section has no CORS at all.
@@ -47,7 +48,8 @@ impl Cors {
                 item.error(format!("`credentials = true` contradicts origins \"*\" on line {line}: name the sites"));
             }
         }
-        if table.finish() && origins_item.is_none() {
+        let unknown = table.finish();
+        if origins_item.is_none() && !unknown.may_hold("origins") {
             table.reader.error(table.offset, "[cors] needs `origins`: the sites whose pages may call");
         }
         cors
@@ -70,7 +72,7 @@ impl<T: PartialEq> Allowed<T> {
             item.error("an empty list allows nothing; leave it out, or write \"*\" to allow everything");
             return None;
         }
-        if let Some(star) = items.iter().find(|item| item.is_star()) {
+        if let Some(star) = items.iter().find(|item| item.is_word("*")) {
             if items.len() > 1 {
                 star.error("`*` allows everything, so nothing else belongs in this list");
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::reader::Reader;
-use crate::source::{self, Source};
+use crate::source::{self, Readable, Source};
 use crate::{DEFAULT_FILE, Loaded, file, parse};
 
 /// A line of the documented file that says something in TOML, with its `# ` taken off where it has one.
@@ -52,18 +52,16 @@ fn documented_keys() -> BTreeSet<String> {
 fn known_keys() -> BTreeSet<String> {
     let text = "[plans.any]\n[[routes]]\n[cors]\n";
     let source = Source::new(text, Path::new("tollgate.toml"));
-    let syntax = source::read(&source);
+    let readable = Readable::of(&source);
+    let syntax = source::read(&source, &readable);
     let reader = Reader::new(&source, &syntax, &|_: &str| None, Path::new(""));
     file::read(&reader.root());
     let keys = reader.known_keys();
     keys.into_iter().filter(|key| key.contains('.')).map(|key| key.replace("routes.*.", "routes.")).collect()
 }
 
-fn environment(name: &str) -> Option<String> {
-    Some(format!("value-of-{name}"))
-}
-
 fn parsed(text: &str) -> Loaded {
+    let environment = |name: &str| Some(format!("value-of-{name}"));
     match parse(text, Path::new("tollgate.toml"), &environment) {
         Ok(loaded) => loaded,
         Err(problems) => panic!("{problems}"),
@@ -108,9 +106,9 @@ fn what_has_a_default_is_uncommented_and_nothing_else() {
 #[test]
 fn every_comment_that_shows_a_key_shows_it_right() {
     // All of it at once, but for what contradicts itself on purpose: a secret has two ways to be given.
-    let text: String =
-        lines().iter().filter(|line| !line.text.contains("_file = ")).map(|line| format!("{}\n", line.text)).collect();
-    let loaded = parsed(&text);
+    let lines: Vec<String> = lines().into_iter().map(|line| line.text).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !line.contains("_file = ")).collect();
+    let loaded = parsed(&lines.join("\n"));
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.config.policy.plans.iter().count(), 3);
     assert_eq!(loaded.config.policy.routes.len(), 3);

@@ -16,7 +16,7 @@ use crate::listeners::Listeners;
 use crate::log::LogConfig;
 use crate::plans::Plans;
 use crate::reader::{Reader, Table};
-use crate::source::{self, Source};
+use crate::source::{self, Readable, Source};
 use crate::store::StoreConfig;
 use crate::upstream::UpstreamConfig;
 use crate::{route_checks, routes};
@@ -54,7 +54,8 @@ pub fn load(path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagno
 /// As [`load`].
 pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagnostics> {
     let source = Source::new(text, path);
-    let syntax = source::read(&source);
+    let readable = Readable::of(&source);
+    let syntax = source::read(&source, &readable);
     let folder = path.parent().unwrap_or(Path::new(""));
     let reader = Reader::new(&source, &syntax, environment, folder);
     let (settings, policy) = read(&reader.root());
@@ -98,8 +99,8 @@ pub(crate) fn read(root: &Table<'_>) -> (Settings, Policy) {
     ] {
         root.later_section(key, what);
     }
-    if !root.finish() {
-        reader.set_lost_sections();
+    if root.finish().may_hold("plans") {
+        reader.set_lost_plans();
     }
     let plans = Plans::read(&plans, &accounts);
     let placed = routes::read(routes.as_ref(), &plans);

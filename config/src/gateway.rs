@@ -8,9 +8,10 @@ use http::StatusCode;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::item::Item;
 use crate::listeners::Listeners;
 use crate::normal::normal_path;
-use crate::reader::{Item, Table};
+use crate::reader::Table;
 use crate::scalars::ByteLimit;
 
 /// The settings of `[gateway]`.
@@ -92,12 +93,7 @@ impl GatewayConfig {
         table.read("keepalive_timeout", keepalive_timeout, Item::duration);
         table.read("body_timeout", body_timeout, Item::duration);
         table.read("write_timeout", write_timeout, Item::duration);
-        table.read("threads", threads, |item| {
-            if item.is_text() {
-                return item.word(&[("auto", Threads::Auto)]);
-            }
-            item.count(1, 1024).and_then(to_non_zero).map(Threads::Count)
-        });
+        table.read("threads", threads, read_threads);
         table.finish();
         config
     }
@@ -105,6 +101,16 @@ impl GatewayConfig {
 
 fn to_non_zero(count: u64) -> Option<NonZeroUsize> {
     usize::try_from(count).ok().and_then(NonZeroUsize::new)
+}
+
+fn read_threads(item: &Item<'_>) -> Option<Threads> {
+    if item.is_word("auto") {
+        return Some(Threads::Auto);
+    }
+    if item.is_text() {
+        return item.expected("a whole number, or \"auto\"");
+    }
+    item.count(1, 1024).and_then(to_non_zero).map(Threads::Count)
 }
 
 fn read_invalid_key_status(item: &Item<'_>) -> Option<StatusCode> {

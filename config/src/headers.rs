@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use crate::reader::Item;
+use crate::item::Item;
 
 /// Headers that belong to a connection, to the framing of a message or to the gateway's own say.
 const OURS: [&str; 15] = [

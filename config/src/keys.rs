@@ -4,7 +4,8 @@ use http::HeaderName;
 use tollgate_domain::{KeyPrefix, ShapePattern};
 
 use crate::headers::{header_name, is_ours};
-use crate::reader::{Item, Table};
+use crate::item::Item;
+use crate::reader::Table;
 use crate::secret::{self, Secret};
 
 /// The settings of `[keys]`.

@@ -17,6 +17,7 @@ mod environment;
 mod file;
 mod gateway;
 mod headers;
+mod item;
 mod keys;
 mod limits;
 mod listeners;
@@ -37,6 +38,7 @@ mod source;
 mod store;
 mod suggest;
 mod upstream;
+mod value;
 
 pub use admin::{AdminConfig, AdminToken, MetricsConfig};
 pub use config::{Config, Loaded, Policy, Settings, changed_settings};

@@ -1,6 +1,7 @@
 //! `[limits]`: how limits are counted, shown and enforced.
 
-use crate::reader::{Item, Table};
+use crate::item::Item;
+use crate::reader::Table;
 
 /// The settings of `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
-use crate::reader::{Item, Reader};
+use crate::item::Item;
+use crate::reader::Reader;
 use crate::upstream::UpstreamUrl;
 
 /// Where in the file each address stands.

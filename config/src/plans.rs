@@ -12,7 +12,8 @@ use tollgate_domain::{
     parse_count,
 };
 
-use crate::reader::{Item, Table, Text};
+use crate::item::{Item, Text};
+use crate::reader::Table;
 use crate::suggest::nearest;
 
 /// The plans of a file as far as they can be read, and where each stands.
@@ -82,7 +83,7 @@ impl Plans {
             None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
         };
         // A plan that was lost with a broken or misspelt section is not unknown.
-        if !item.reader.lost_sections() {
+        if !item.reader.lost_plans() {
             item.error(format!("there is no plan \"{}\"; {advice}", text.written.escape_debug()));
         }
     }
@@ -167,7 +168,8 @@ impl PlacedPlan {
         if name.as_str() == PlanName::PUBLIC {
             check_public(table);
         }
-        if let Some(burst) = table.finish().then_some(burst_item).flatten().filter(|_| rate_item.is_none()) {
+        let rate_is_missing = !table.finish().may_hold("rate") && rate_item.is_none();
+        if let Some(burst) = burst_item.filter(|_| rate_is_missing) {
             burst.reader.error(burst.key_offset, "`burst` means nothing without a `rate`");
         }
         placed
@@ -190,7 +192,7 @@ impl PlacedPlan {
             compare(&format_args!("the window of {}/{}", window.limit, window.length), window.limit, self.windows);
         }
         if let Some(limit) = quota.limit {
-            compare(&format_args!("the quota of {limit}"), limit, self.quota);
+            compare(&format_args!("the quota of {limit}/month"), limit, self.quota);
         }
         below
     }
@@ -248,12 +250,7 @@ fn read_bucket(rate: Option<&Item<'_>>, burst: Option<&Item<'_>>) -> (Option<Rat
 }
 
 fn read_burst(item: &Item<'_>) -> Option<u64> {
-    let burst = item.count(0, UNITS_MAX)?;
-    if burst == 0 {
-        item.error("`burst` must be at least 1; to admit nothing write a rate of 0");
-        return None;
-    }
-    Some(burst)
+    item.count_or_say(1, UNITS_MAX, "; to admit nothing write a rate of 0")
 }
 
 fn read_rate(item: &Item<'_>) -> Option<Rate> {

@@ -2,9 +2,6 @@
 //!
 //! Every field is named by destructuring, so that a new one cannot be left out.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
 use http::HeaderValue;
 use tollgate_domain::{LimitSet, Plan, QuotaPeriod};
 
@@ -16,87 +13,11 @@ use crate::keys::KeysConfig;
 use crate::limits::{LimitHeaders, LimiterMode, LimitsConfig, OnLimiterDown, RateScope};
 use crate::log::{LogConfig, LogFormat};
 use crate::route::{Access, Condition, Cost, Route};
-use crate::scalars::{ByteLimit, show_duration, show_size};
+use crate::scalars::show_size;
 use crate::secret::Secret;
 use crate::store::{Database, StoreConfig};
 use crate::upstream::UpstreamConfig;
-
-/// An effective value. Two secrets are compared by what they are and shown as `[redacted]`.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Text(String),
-    Number(u64),
-    Integer(i64),
-    Flag(bool),
-    List(Vec<Self>),
-    Table(Vec<(String, Self)>),
-    Secret(Secret),
-}
-
-impl Value {
-    fn text(text: &(impl ToString + ?Sized)) -> Self {
-        Self::Text(text.to_string())
-    }
-
-    fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> Self {
-        Self::List(items.into_iter().map(|item| Self::Text(item.to_string())).collect())
-    }
-
-    fn duration(duration: Duration) -> Self {
-        Self::Text(show_duration(duration))
-    }
-
-    fn byte_limit(limit: ByteLimit) -> Self {
-        match limit {
-            ByteLimit::Unlimited => Self::text("unlimited"),
-            ByteLimit::Bytes(bytes) => Self::Text(show_size(bytes)),
-        }
-    }
-
-    /// Writes the value as TOML.
-    fn write(&self, out: &mut String) {
-        match self {
-            Self::Text(text) => write_text(out, text),
-            Self::Number(number) => out.push_str(&number.to_string()),
-            Self::Integer(number) => out.push_str(&number.to_string()),
-            Self::Flag(flag) => out.push_str(&flag.to_string()),
-            Self::Secret(secret) => write_text(out, &secret.to_string()),
-            Self::List(items) => {
-                out.push('[');
-                for (index, item) in items.iter().enumerate() {
-                    out.push_str(if index == 0 { "" } else { ", " });
-                    item.write(out);
-                }
-                out.push(']');
-            }
-            Self::Table(entries) => {
-                out.push_str("{ ");
-                for (index, (key, value)) in entries.iter().enumerate() {
-                    out.push_str(if index == 0 { "" } else { ", " });
-                    write_text(out, key);
-                    out.push_str(" = ");
-                    value.write(out);
-                }
-                out.push_str(" }");
-            }
-        }
-    }
-}
-
-/// Writes a basic string of TOML.
-fn write_text(out: &mut String, text: &str) {
-    out.push('"');
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => out.extend(['\\', letter]),
-            '\u{20}'..='\u{7e}' => out.push(letter),
-            _ => {
-                write!(out, "\\U{:08X}", u32::from(letter)).expect("a String takes any text");
-            }
-        }
-    }
-    out.push('"');
-}
+use crate::value::Value;
 
 /// A section's values by their keys; what is absent is left out.
 type Entries = Vec<(&'static str, Option<Value>)>;
@@ -254,11 +175,25 @@ fn log_entries(log: &LogConfig) -> Entries {
     vec![("log.format", Some(Value::text(format))), ("log.level", Some(Value::text(level.as_str())))]
 }
 
+/// What may rightly differ between the processes of one deployment.
+const OF_ONE_PROCESS: [&str; 7] =
+    ["gateway.listen", "gateway.threads", "admin.listen", "admin.url", "metrics.listen", "store.database", "log.level"];
+
 /// The whole as a file, secrets redacted.
-pub(crate) fn file(settings_in_force: &Settings, policy: &Policy) -> String {
+pub(crate) fn file(in_force: &Settings, policy: &Policy) -> String {
+    write_file(settings(in_force), policy)
+}
+
+/// What all processes of a deployment must agree on, as a file, secrets redacted.
+pub(crate) fn common_file(in_force: &Settings, policy: &Policy) -> String {
+    let common = settings(in_force).into_iter().filter(|(key, _)| !OF_ONE_PROCESS.contains(key));
+    write_file(common.collect(), policy)
+}
+
+fn write_file(settings: Entries, policy: &Policy) -> String {
     let mut out = String::new();
     let mut section = "";
-    for (key, value) in settings(settings_in_force) {
+    for (key, value) in settings {
         let (of, key) = key.split_once('.').unwrap_or(("", key));
         if of != section {
             section = of;

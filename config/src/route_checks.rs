@@ -19,7 +19,7 @@ pub(crate) fn check(routes: &[PlacedRoute], plans: &Plans, mount: Option<&MountP
     check_features(routes, plans, reader);
     check_mount(routes, mount, reader);
     let anonymous = routes.iter().find(|placed| matches!(placed.route.access, Access::Public | Access::Optional));
-    if let Some(placed) = anonymous.filter(|_| plans.public().is_none() && !reader.lost_sections()) {
+    if let Some(placed) = anonymous.filter(|_| plans.public().is_none() && !reader.lost_plans()) {
         reader.warning(placed.offset, "anonymous callers are not limited: there is no [plans.public]");
     }
 }
@@ -184,7 +184,7 @@ fn check_features(routes: &[PlacedRoute], plans: &Plans, reader: &Reader<'_>) {
     let features: BTreeSet<&str> = plans.iter().flat_map(|placed| &placed.plan.features).map(String::as_str).collect();
     for placed in routes {
         let (Some(feature), Some(offset)) = (&placed.route.feature, placed.feature) else { continue };
-        if !features.contains(&**feature) && !reader.lost_sections() {
+        if !features.contains(&**feature) && !reader.lost_plans() {
             let hint = match crate::suggest::nearest(feature, features.iter().copied()) {
                 Some(near) => format!("; did you mean \"{near}\"?"),
                 None => String::new(),

@@ -7,11 +7,12 @@ use tollgate_domain::RouteName;
 use tollgate_domain::limit::UNITS_MAX;
 
 use crate::headers::header_name;
+use crate::item::Item;
 use crate::limits::OnLimiterDown;
 use crate::methods::MethodSet;
 use crate::path::{PathPattern, Segment};
 use crate::plans::{Plans, feature};
-use crate::reader::{Item, Table};
+use crate::reader::Table;
 use crate::route::{Access, Condition, Cost, MinPlan, Route, UNMATCHED_ROUTE};
 use crate::suggest::nearest;
 
@@ -86,9 +87,9 @@ fn read_route(table: &Table<'_>, plans: &Plans) -> Option<PlacedRoute> {
         table.later(key, what);
     }
     check_access(table, &route);
-    let all_known = table.finish();
+    let unknown = table.finish();
     let Some(path_item) = path_item else {
-        if all_known {
+        if !unknown.may_hold("path") {
             table.reader.error(table.offset, "this route has no `path`");
         }
         return None;
@@ -153,6 +154,8 @@ fn read_headers(table: &Table<'_>) -> Vec<(HeaderName, Condition)> {
             headers.push((name, condition));
         }
     }
+    // The order says nothing, so that of the names makes files that mean the same alike.
+    headers.sort_unstable_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
     headers
 }
 

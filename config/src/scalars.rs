@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tollgate_domain::parse_count;
 use url::Url;
 
-use crate::reader::Item;
+use crate::item::Item;
 
 /// The longest time any setting may name. Nothing here is meant to take longer than a month.
 const DURATION_SECS_MAX: u64 = 31 * 24 * 60 * 60;

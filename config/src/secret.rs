@@ -4,7 +4,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 
-use crate::reader::{Item, Table};
+use crate::item::Item;
+use crate::reader::Table;
 
 /// The largest file a secret is read from, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;

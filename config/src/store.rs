@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::reader::{Item, Table};
+use crate::item::Item;
+use crate::reader::Table;
 
 /// The settings of `[store]`.
 #[derive(Clone, Debug, PartialEq)]

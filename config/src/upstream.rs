@@ -8,9 +8,10 @@ use http::{HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use crate::headers::{header_name, is_ours};
+use crate::item::Item;
 use crate::listeners::Listeners;
 use crate::normal::normal_path;
-use crate::reader::{Item, Table};
+use crate::reader::Table;
 use crate::secret;
 
 /// The settings of `[upstream]`.

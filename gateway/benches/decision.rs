@@ -3,8 +3,6 @@
 //! Shown at 1 000 and 1 000 000 known keys, and at 10 and 10 000 routes, so that a run tells how far apart they are.
 //! `cargo bench -p tollgate-gateway --bench decision`
 
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
-
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -44,7 +42,8 @@ fn gate(key_count: usize, route_count: usize) -> Bench {
         writeln!(text, "[[routes]]\nname = \"r{route}\"\npath = \"/area{}/thing{route}/{{id}}\"", route % 97)
             .expect("writing to memory");
     }
-    let loaded = tollgate_config::parse(&text, std::path::Path::new("bench.toml"), &|_: &str| None).expect("a good file");
+    let loaded =
+        tollgate_config::parse(&text, std::path::Path::new("bench.toml"), &|_: &str| None).expect("a good file");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store: Arc<dyn Store> = Arc::new(runtime.block_on(SqliteStore::open_in_memory()).expect("a store"));
@@ -118,8 +117,7 @@ async fn make_keys(
                 }
             })
             .collect();
-        let audit =
-            NewAudit { actor: "bench".into(), action: "key.import", at: now, detail: serde_json::Value::Null };
+        let audit = NewAudit { actor: "bench".into(), action: "key.import", at: now, detail: serde_json::Value::Null };
         store.import_keys(&rows, plans, now, &audit).await.expect("an import");
     }
     keys

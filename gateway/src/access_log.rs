@@ -215,28 +215,28 @@ mod tests {
         }
     }
 
-    fn written(format: LogFormat, record: AccessRecord) -> String {
+    fn written(format: LogFormat, record: &AccessRecord) -> String {
         let mut out = Vec::new();
         match format {
-            LogFormat::Line => line(&record, &mut out),
-            LogFormat::Json => json(&record, &mut out),
+            LogFormat::Line => line(record, &mut out),
+            LogFormat::Json => json(record, &mut out),
         }
         String::from_utf8(out).expect("lines are text")
     }
 
     #[test]
     fn the_short_form_reads_as_documented() {
-        assert_eq!(written(LogFormat::Line, record()), "GET /events/search 200 12ms plan=pro key=1a2b3c4d\n");
+        assert_eq!(written(LogFormat::Line, &record()), "GET /events/search 200 12ms plan=pro key=1a2b3c4d\n");
         let anonymous = AccessRecord { plan: None, key: None, ..record() };
-        assert_eq!(written(LogFormat::Line, anonymous), "GET /events/search 200 12ms plan=public key=\n");
+        assert_eq!(written(LogFormat::Line, &anonymous), "GET /events/search 200 12ms plan=public key=\n");
         let spared = AccessRecord { would_refuse: Some(("missing_key", Reason::NoKey)), key: None, ..record() };
-        assert!(written(LogFormat::Line, spared).ends_with(" would_refuse=missing_key reason=no_key\n"));
+        assert!(written(LogFormat::Line, &spared).ends_with(" would_refuse=missing_key reason=no_key\n"));
     }
 
     #[test]
     fn json_lines_are_json_and_hold_no_line_break() {
         let hostile = AccessRecord { path: "/a\"b\n\u{1b}".into(), ..record() };
-        let text = written(LogFormat::Json, hostile);
+        let text = written(LogFormat::Json, &hostile);
         assert_eq!(text.matches('\n').count(), 1);
         let read: serde_json::Value = serde_json::from_str(&text).expect("a JSON object");
         assert_eq!(read["path"], "/a\"b\n\u{1b}");

@@ -108,6 +108,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Texts found so far. Most calls bring one, which is kept on the stack.
+#[expect(clippy::large_enum_variant, reason = "there is one of it, on the stack, and nothing to allocate")]
 enum Found {
     Nothing,
     One(Text),
@@ -126,7 +127,7 @@ impl Found {
 
 /// A key's text without an allocation: what is longer than any accepted key is cut, and stays malformed.
 struct Text {
-    bytes: [u8; Text::BYTES_MAX],
+    bytes: [u8; Self::BYTES_MAX],
     length: usize,
 }
 

@@ -46,11 +46,12 @@ pub struct Call<'a> {
 }
 
 /// What is to be done with a call.
+#[expect(clippy::large_enum_variant, reason = "most calls are forwarded, and an allocation costs more than a copy")]
 pub enum Verdict<L: Limiter> {
     /// Forward it.
     Forward(Passage<L>),
     /// Refuse it.
-    Refuse(Denied<L>),
+    Refuse(Box<Denied<L>>),
     /// Answer a preflight.
     Preflight,
     /// Hand it to the control plane, under the path that follows the mount.
@@ -121,6 +122,10 @@ impl<L: Limiter> Denied<L> {
     fn new(denial: Denial, route: Option<&Arc<Route>>) -> Self {
         Self { denial, route: route.cloned(), caller: None, plan: None, standing: None, limit: None }
     }
+
+    fn boxed(denial: Denial, route: Option<&Arc<Route>>) -> Box<Self> {
+        Box::new(Self::new(denial, route))
+    }
 }
 
 /// Decides on calls.
@@ -159,7 +164,7 @@ pub struct DeciderParts<L: Limiter> {
     pub enforce: bool,
 }
 
-type Decided<L> = Result<Passage<L>, Denied<L>>;
+type Decided<L> = Result<Passage<L>, Box<Denied<L>>>;
 
 impl<L: Limiter> Decider<L> {
     /// A decider of these parts.
@@ -196,12 +201,12 @@ impl<L: Limiter> Decider<L> {
             Matched::Route(route) if preflight.is_some() && route.access != Access::Pass => return Verdict::Preflight,
             Matched::MethodNotAllowed(_) if preflight.is_some() => return Verdict::Preflight,
             Matched::MethodNotAllowed(allowed) => {
-                return Verdict::Refuse(Denied::new(Denial::MethodNotAllowed(allowed), None));
+                return Verdict::Refuse(Denied::boxed(Denial::MethodNotAllowed(allowed), None));
             }
             Matched::Route(route) => route,
         };
         let decided = match path_fits(route, call.path) {
-            Err(detail) => Err(Denied::new(Denial::BadPath(detail), Some(route))),
+            Err(detail) => Err(Denied::boxed(Denial::BadPath(detail), Some(route))),
             Ok(()) => self.decide_on_route(snapshot, call, route).await,
         };
         match decided {
@@ -250,7 +255,7 @@ impl<L: Limiter> Decider<L> {
             Ok(Outcome::Unseeded) | Err(_) => {
                 self.metrics.limiter_errors.inc();
                 let denial = Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable);
-                return Err(Denied { plan: Some(Arc::clone(plan)), ..Denied::new(denial, Some(route)) });
+                return Err(Box::new(Denied { plan: Some(Arc::clone(plan)), ..Denied::new(denial, Some(route)) }));
             }
         };
         let (refusal, reason) = over_limit(refused.by);
@@ -258,11 +263,11 @@ impl<L: Limiter> Decider<L> {
             let would_refuse = Some((refusal, reason));
             return Ok(Passage { plan: Some(Arc::clone(plan)), would_refuse, ..passage(route, places) });
         }
-        Err(Denied {
+        Err(Box::new(Denied {
             plan: Some(Arc::clone(plan)),
             limit: standing_of(&refused.standing, refused.by).map(|standing| (standing, refused.wait_us)),
             ..Denied::new(Denial::Refusal(refusal, reason), Some(route))
-        })
+        }))
     }
 
     async fn keyed(
@@ -283,7 +288,7 @@ impl<L: Limiter> Decider<L> {
             Ok(None) => return self.without_key(call, route, places, Refusal::InvalidKey, Reason::Unknown),
             Err(_) => {
                 let denial = Denial::Refusal(Refusal::StoreUnavailable, Reason::Unavailable);
-                return Err(Denied::new(denial, Some(route)));
+                return Err(Denied::boxed(denial, Some(route)));
             }
         };
         let request = access_request(call, route);
@@ -293,10 +298,12 @@ impl<L: Limiter> Decider<L> {
                 self.debit(call, route, caller, plan, places).await
             }
             Err((refusal, reason)) => {
-                let denied = |refusal, reason| Denied {
-                    plan: caller.entitlement.plan().cloned(),
-                    caller: Some(Arc::clone(&caller)),
-                    ..Denied::new(Denial::Refusal(refusal, reason), Some(route))
+                let denied = |refusal, reason| {
+                    Box::new(Denied {
+                        plan: caller.entitlement.plan().cloned(),
+                        caller: Some(Arc::clone(&caller)),
+                        ..Denied::new(Denial::Refusal(refusal, reason), Some(route))
+                    })
                 };
                 if self.enforce || refusal != Refusal::UpgradeRequired {
                     return Err(denied(refusal, reason));
@@ -321,7 +328,7 @@ impl<L: Limiter> Decider<L> {
         reason: Reason,
     ) -> Decided<L> {
         if self.enforce || reason == Reason::TwoKeys {
-            return Err(Denied::new(Denial::Refusal(refusal, reason), Some(route)));
+            return Err(Denied::boxed(Denial::Refusal(refusal, reason), Some(route)));
         }
         self.check_body(call, route)?;
         Ok(Passage { would_refuse: Some((refusal, reason)), ..passage(route, places) })
@@ -340,7 +347,7 @@ impl<L: Limiter> Decider<L> {
             plan: Some(Arc::clone(&plan)),
             ..Denied::new(denial, Some(route))
         };
-        self.check_body(call, route).map_err(|too_large| denied(too_large.denial))?;
+        self.check_body(call, route).map_err(|too_large| Box::new(denied(too_large.denial)))?;
         let limits = caller.shared_limits.as_deref().unwrap_or(&plan.limits);
         let own: Option<(KeyId, &LimitSet)> = caller.own_limits.as_ref().map(|limits| (caller.key.id, limits));
         let units = route.cost.upfront();
@@ -348,11 +355,11 @@ impl<L: Limiter> Decider<L> {
         let outcome = match self.debit_seeded(&caller, &debit, call.now).await {
             Ok(outcome) => outcome,
             Err(DirectoryError::Store(_)) => {
-                return Err(denied(Denial::Refusal(Refusal::StoreUnavailable, Reason::Unavailable)));
+                return Err(Box::new(denied(Denial::Refusal(Refusal::StoreUnavailable, Reason::Unavailable))));
             }
             Err(DirectoryError::Limiter(_)) => {
                 self.metrics.limiter_errors.inc();
-                return Err(denied(Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable)));
+                return Err(Box::new(denied(Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable))));
             }
         };
         match outcome {
@@ -374,13 +381,15 @@ impl<L: Limiter> Decider<L> {
                         ..passage(route, places)
                     });
                 }
-                Err(Denied {
+                Err(Box::new(Denied {
                     limit: standing_of(&refused.standing, refused.by).map(|standing| (standing, refused.wait_us)),
                     standing: Some(refused.standing),
                     ..denied(Denial::Refusal(refusal, reason))
-                })
+                }))
             }
-            Outcome::Unseeded => Err(denied(Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable))),
+            Outcome::Unseeded => {
+                Err(Box::new(denied(Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable))))
+            }
         }
     }
 
@@ -402,10 +411,10 @@ impl<L: Limiter> Decider<L> {
         Ok(outcome)
     }
 
-    fn check_body(&self, call: &Call<'_>, route: &Arc<Route>) -> Result<(), Denied<L>> {
+    fn check_body(&self, call: &Call<'_>, route: &Arc<Route>) -> Result<(), Box<Denied<L>>> {
         match call.body_length {
             Some(length) if !self.body_limit(route).admits(length) => {
-                Err(Denied::new(Denial::BodyTooLarge, Some(route)))
+                Err(Denied::boxed(Denial::BodyTooLarge, Some(route)))
             }
             _ => Ok(()),
         }
@@ -426,7 +435,7 @@ fn control<L: Limiter>(rest: &str) -> Verdict<L> {
     if served && !has_encoded_slash(rest) && !has_path_params(rest) {
         Verdict::Control(rest.into())
     } else {
-        Verdict::Refuse(Denied::new(Denial::NotFound, None))
+        Verdict::Refuse(Denied::boxed(Denial::NotFound, None))
     }
 }
 

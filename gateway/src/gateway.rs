@@ -33,7 +33,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long the last counts may take to reach the ledger at a stop.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 /// The least a client must send of a body or take of an answer, over a minute at the least.
-const MINIMUM_RATE: MinimumRate = MinimumRate { bytes_per_second: 32, grace: Duration::from_secs(60) };
+const MINIMUM_RATE: MinimumRate = MinimumRate { bytes_per_second: 32, grace: Duration::from_mins(1) };
 
 /// What a gateway is made of.
 pub struct GatewayParts<L: Limiter> {
@@ -75,7 +75,6 @@ pub struct Gateway<L: Limiter> {
 
 /// A gateway that serves.
 pub struct Serving<L: Limiter> {
-    policies: Option<Policies<L>>,
     drained: JoinHandle<DrainReport>,
     flushed: JoinHandle<usize>,
     stop_flusher: watch::Sender<bool>,
@@ -169,8 +168,9 @@ impl<L: Limiter> Gateway<L> {
         Arc::clone(&self.decider.directory) as Arc<dyn ChangeSink>
     }
 
-    /// Serves until `shutdown` turns true, on the runtime it is called on.
-    pub fn start(self, listeners: BoundListeners, shutdown: watch::Receiver<bool>) -> Serving<L> {
+    /// Serves until `shutdown` turns true, on the runtime it is called on. The second handle puts other policies in
+    /// force meanwhile.
+    pub fn start(self, listeners: BoundListeners, shutdown: watch::Receiver<bool>) -> (Serving<L>, Policies<L>) {
         let Self { settings, decider, limiter, store, clock, metrics, generation, proxy, log_writer, flusher } = self;
         let observer = Arc::new(Observer {
             decider: Arc::clone(&decider),
@@ -188,8 +188,9 @@ impl<L: Limiter> Gateway<L> {
         let (stop_flusher, stopped) = watch::channel(false);
         let flushed = tokio::spawn(flusher.run(stopped, CLOSE_PATIENCE));
         let rates_per_key = settings.limits.rate_scope == RateScope::Key;
-        let policies = Some(Policies { decider, generation, rates_per_key });
-        Serving { policies, drained, flushed, stop_flusher, background, limiter, store, clock, log_writer }
+        let policies = Policies { decider, generation, rates_per_key };
+        let serving = Serving { drained, flushed, stop_flusher, background, limiter, store, clock, log_writer };
+        (serving, policies)
     }
 }
 
@@ -202,20 +203,12 @@ impl<L: Limiter> Policies<L> {
 }
 
 impl<L: Limiter> Serving<L> {
-    /// The handle that puts other policies in force; there is one.
-    ///
-    /// # Panics
-    /// When it was taken before.
-    pub fn take_policies(&mut self) -> Policies<L> {
-        self.policies.take().expect("there is one handle")
-    }
-
     /// Waits until the listeners have drained, then stores every count and the limiter's state.
     ///
     /// # Errors
     /// The limiter's state cannot be saved; it is rebuilt from the ledger at the next start.
     pub async fn closed(self) -> Result<Closed, GatewayError> {
-        let Self { policies, drained, flushed, stop_flusher, background, limiter, store, clock, log_writer } = self;
+        let Self { drained, flushed, stop_flusher, background, limiter, store, clock, log_writer } = self;
         let cut_off = drained.await.map_or(0, |report| report.cut_off);
         for task in background {
             task.abort();
@@ -228,7 +221,6 @@ impl<L: Limiter> Serving<L> {
         let saved: Vec<SavedState> =
             saved.into_iter().map(|SavedSubject { subject, state }| SavedState { subject, state }).collect();
         store.save_limiter_state(&saved).await?;
-        drop(policies);
         let joined = tokio::task::spawn_blocking(move || log_writer.finish());
         if tokio::time::timeout(CLOSE_PATIENCE, joined).await.is_err() {
             tracing::warn!("the access log's last lines could not be written in time");

@@ -24,6 +24,13 @@ macro_rules! metrics {
             registry: Registry,
         }
 
+        impl $name {
+            /// What each metric is called, what it tells, and what it is told apart by, in order of the source.
+            pub fn described() -> Vec<Described> {
+                vec![$(Described { name: $metric, help: $help.trim(), labels: labels(&[$($arg),*]) }),*]
+            }
+        }
+
         impl Default for $name {
             fn default() -> Self {
                 let registry = Registry::new();
@@ -35,6 +42,17 @@ macro_rules! metrics {
             }
         }
     };
+}
+
+/// One metric, as the documentation lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub name: &'static str,
+    /// What it tells.
+    pub help: &'static str,
+    /// What it is told apart by.
+    pub labels: &'static [&'static str],
 }
 
 metrics! {
@@ -60,7 +78,7 @@ metrics! {
         panics: IntCounter = "tollgate_panics_total";
         /// Upstream connections that could not be made.
         upstream_connect_errors: IntCounter = "tollgate_upstream_connect_errors_total";
-        /// Costs reported by the upstream that were above the route's cost_max or no number, and were clamped.
+        /// Costs reported by the upstream that were above the route's `cost_max` or no number, and were clamped.
         cost_clamped: IntCounter = "tollgate_cost_clamped_total";
         /// Keys in the process cache.
         keys_cached: IntGauge = "tollgate_keys_cached";
@@ -175,5 +193,43 @@ impl Metric for Histogram {
 impl Metric for HistogramVec {
     fn make(name: &str, help: &str, args: &[Arg]) -> Self {
         Self::new(histogram(name, help, args), labels(args)).expect(DESCRIBED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documentation's rows, as `| name | labels | meaning |`.
+    fn documented() -> Vec<(String, String, String)> {
+        let text = include_str!("../../docs/METRICS.md");
+        text.lines()
+            .filter(|line| line.starts_with("| `tollgate_"))
+            .map(|line| {
+                let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+                let [name, labels, help] = cells[..] else { panic!("three cells: {line}") };
+                (name.trim_matches('`').to_owned(), labels.replace('`', ""), help.to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_documentation_lists_every_metric_as_it_is() {
+        let described: Vec<_> = Metrics::described()
+            .into_iter()
+            .map(|metric| (metric.name.to_owned(), metric.labels.join(", "), metric.help.to_owned()))
+            .collect();
+        assert_eq!(documented(), described);
+    }
+
+    #[test]
+    fn counted_requests_are_scraped_under_bounded_labels() {
+        let metrics = Metrics::default();
+        metrics.request_ended("events", "pro", "forwarded", 204, Duration::from_millis(3));
+        let families = metrics.registry().gather();
+        let requests = families.iter().find(|family| family.name() == "tollgate_requests_total").expect("the family");
+        let labels: Vec<_> =
+            requests.get_metric()[0].get_label().iter().map(|label| (label.name(), label.value())).collect();
+        assert_eq!(labels, [("outcome", "forwarded"), ("plan", "pro"), ("route", "events"), ("status", "2xx")]);
     }
 }

@@ -18,12 +18,12 @@ pub(crate) fn at(basis: &PeriodBasis, now: Timestamp) -> Period {
 
 /// The calendar month (UTC) that holds now.
 pub(crate) fn calendar_month(now: Timestamp) -> Period {
-    MONTH.with(|month| match month.get().filter(|known| known.contains(now)) {
-        Some(known) => known,
-        None => {
-            let worked_out = Period::calendar_month(now);
-            month.set(Some(worked_out));
-            worked_out
+    MONTH.with(|month| {
+        if let Some(known) = month.get().filter(|known| known.contains(now)) {
+            return known;
         }
+        let worked_out = Period::calendar_month(now);
+        month.set(Some(worked_out));
+        worked_out
     })
 }

@@ -54,10 +54,10 @@ impl RequestIds {
     }
 }
 
-/// 2^64 divided by the golden ratio, as SplitMix64 steps by (Steele, Lea, Flood 2014).
+/// 2^64 divided by the golden ratio, as `SplitMix64` steps by (Steele, Lea, Flood 2014).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The finaliser of SplitMix64: every number to another one.
+/// The finaliser of `SplitMix64`: every number to another one.
 const fn scatter(mut number: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -4,6 +4,7 @@
 //! a batch that could not be stored is sent again under its own number until it is, while counting goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -32,8 +33,10 @@ type Shard = Mutex<HashMap<UsageKey, UsageTally, RandomState>>;
 pub struct UsageRecorder {
     shards: Box<[Shard]>,
     wake: Notify,
-    /// Rounds in which everything counted before them was stored.
-    stored_rounds: watch::Sender<u64>,
+    /// Rounds of taking counts that have begun.
+    rounds_taken: AtomicU64,
+    /// Rounds whose counts are all stored.
+    rounds_stored: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
 
@@ -43,7 +46,8 @@ impl UsageRecorder {
         Arc::new(Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             wake: Notify::new(),
-            stored_rounds: watch::Sender::new(0),
+            rounds_taken: AtomicU64::new(0),
+            rounds_stored: watch::Sender::new(0),
             metrics,
         })
     }
@@ -56,19 +60,15 @@ impl UsageRecorder {
     /// Waits until what was counted for an account so far is in the ledger, at most for a bounded time.
     pub async fn settle(&self, account: AccountId) {
         let pending = self.shard(account).lock().keys().any(|key| key.account == account);
-        if !pending {
+        // What is not in the table any more may be in a round that is not stored yet; what is still in it comes with
+        // the next round at the latest.
+        let target = self.rounds_taken.load(Ordering::Acquire) + u64::from(pending);
+        let mut rounds = self.rounds_stored.subscribe();
+        if *rounds.borrow() >= target {
             return;
         }
-        let mut rounds = self.stored_rounds.subscribe();
-        // The round that is under way may have passed this account already; the one after it has not.
-        let target = *rounds.borrow_and_update() + 2;
         self.wake.notify_one();
-        let reached = rounds.wait_for(|round| {
-            if *round < target {
-                self.wake.notify_one();
-            }
-            *round >= target
-        });
+        let reached = rounds.wait_for(|stored| *stored >= target);
         if tokio::time::timeout(SETTLE_MAX, reached).await.is_err() {
             tracing::warn!(%account, "usage did not reach the ledger in time; limits are rebuilt without its last counts");
         }
@@ -80,6 +80,7 @@ impl UsageRecorder {
     }
 
     fn take(&self) -> Vec<UsageLine> {
+        self.rounds_taken.fetch_add(1, Ordering::AcqRel);
         self.shards
             .iter()
             .flat_map(|shard| std::mem::take(&mut *shard.lock()))
@@ -136,7 +137,7 @@ impl UsageFlusher {
             lines = rest;
         }
         self.from = end;
-        self.recorder.stored_rounds.send_modify(|round| *round += 1);
+        self.recorder.rounds_stored.send_modify(|round| *round += 1);
     }
 
     /// Stores one batch, however often it takes: under its number it counts once.

@@ -22,11 +22,11 @@ CREATE TABLE usage_lines (
     status           TEXT,
     period_start_us  BIGINT NOT NULL,
     period_end_us    BIGINT NOT NULL,
-    calls            BIGINT NOT NULL,
-    calls_unenforced BIGINT NOT NULL,
-    units_debited    BIGINT NOT NULL,
-    units_charged    BIGINT NOT NULL,
-    units_refunded   BIGINT NOT NULL
+    calls            BIGINT NOT NULL CHECK (calls >= 0),
+    calls_unenforced BIGINT NOT NULL CHECK (calls_unenforced >= 0),
+    units_debited    BIGINT NOT NULL CHECK (units_debited >= 0),
+    units_charged    BIGINT NOT NULL CHECK (units_charged >= 0),
+    units_refunded   BIGINT NOT NULL CHECK (units_refunded >= 0)
 );
 
 CREATE INDEX usage_lines_account ON usage_lines (account, at_us, units_debited);
@@ -39,11 +39,11 @@ CREATE TABLE usage_hours (
     key              TEXT NOT NULL,
     route            TEXT NOT NULL,
     status           TEXT NOT NULL,
-    calls            BIGINT NOT NULL,
-    calls_unenforced BIGINT NOT NULL,
-    units_debited    BIGINT NOT NULL,
-    units_charged    BIGINT NOT NULL,
-    units_refunded   BIGINT NOT NULL,
+    calls            BIGINT NOT NULL CHECK (calls >= 0),
+    calls_unenforced BIGINT NOT NULL CHECK (calls_unenforced >= 0),
+    units_debited    BIGINT NOT NULL CHECK (units_debited >= 0),
+    units_charged    BIGINT NOT NULL CHECK (units_charged >= 0),
+    units_refunded   BIGINT NOT NULL CHECK (units_refunded >= 0),
     newest_us        BIGINT NOT NULL,
     PRIMARY KEY (account, hour_us, key, route, status)
 );
@@ -56,9 +56,9 @@ CREATE TABLE usage_periods (
     period_start_us  BIGINT NOT NULL,
     period_end_us    BIGINT NOT NULL,
     key              TEXT NOT NULL,
-    calls            BIGINT NOT NULL,
-    units_charged    BIGINT NOT NULL,
-    units_refunded   BIGINT NOT NULL,
+    calls            BIGINT NOT NULL CHECK (calls >= 0),
+    units_charged    BIGINT NOT NULL CHECK (units_charged >= 0),
+    units_refunded   BIGINT NOT NULL CHECK (units_refunded >= 0),
     first_us         BIGINT NOT NULL,
     newest_us        BIGINT NOT NULL,
     PRIMARY KEY (account, period_start_us, period_end_us, key)

@@ -6,7 +6,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use tollgate_domain::{Account, Key, KeyHash, KeyShape, Refusal};
 
-use crate::context::{Context, Shared, challenge};
+use crate::context::{Context, Shared};
 use crate::problem::{Problem, ProblemCode};
 
 /// The owner of a working key. An account without a plan, or with one that has no API, may look at itself all the same.
@@ -67,7 +67,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 fn missing_key(shared: &Shared) -> Problem {
     let problem = Problem::new(ProblemCode::MissingKey, format!("Missing {}", shared.key_header()));
-    let problem = problem.with_challenge(challenge("tollgate"));
+    let problem = problem.with_challenge(shared.key_challenge.clone());
     match &shared.signup_url {
         Some(url) => problem.with("signup_url", url.as_str()),
         None => problem,
@@ -77,5 +77,5 @@ fn missing_key(shared: &Shared) -> Problem {
 fn invalid_key(shared: &Shared) -> Problem {
     Problem::new(ProblemCode::InvalidKey, Refusal::InvalidKey.detail())
         .with_status(shared.invalid_key_status())
-        .with_challenge(challenge("tollgate"))
+        .with_challenge(shared.key_challenge.clone())
 }

@@ -11,6 +11,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tollgate_admin_api::{AdminDeps, NodeFacts, OperatorToken, router};
 use tollgate_config::{Live, Policy, Settings};
 use tollgate_domain::limit::Debit;
@@ -44,20 +45,62 @@ impl Clock for TestClock {
 
 /// Remembers what gateways would have been told.
 #[derive(Default)]
-pub(crate) struct Heard(Mutex<Vec<Change>>);
+pub(crate) struct Heard {
+    changes: Mutex<Vec<Change>>,
+    listener: Mutex<Listener>,
+    /// A slow listener is being told.
+    pub(crate) began: Notify,
+    /// A slow listener may go on.
+    pub(crate) go_on: Notify,
+}
+
+/// How a gateway takes news.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Listener {
+    /// At once.
+    #[default]
+    Prompt,
+    /// Once it is told to go on.
+    Slow,
+    /// With a panic.
+    Broken,
+}
 
 impl Heard {
     /// What was told since the last time this was asked.
     pub(crate) fn take(&self) -> Vec<Change> {
-        std::mem::take(&mut *self.0.lock().expect("no test panics while it holds this"))
+        std::mem::take(&mut *self.changes.lock().expect("no test panics while it holds this"))
+    }
+
+    /// From now on it listens like this.
+    pub(crate) fn listen(&self, listener: Listener) {
+        *self.listener.lock().expect("no test panics while it holds this") = listener;
     }
 }
 
 #[async_trait]
 impl ChangeSink for Heard {
     async fn publish(&self, change: &Change) {
-        self.0.lock().expect("no test panics while it holds this").push(*change);
+        let listener = *self.listener.lock().expect("no test panics while it holds this");
+        match listener {
+            Listener::Prompt => {}
+            Listener::Slow => {
+                self.began.notify_one();
+                self.go_on.notified().await;
+            }
+            Listener::Broken => panic!("this gateway is broken"),
+        }
+        self.changes.lock().expect("no test panics while it holds this").push(*change);
     }
+}
+
+/// A body with what differs from run to run blotted out.
+pub(crate) fn blotted(mut body: Value, pointers: &[&str]) -> Value {
+    for pointer in pointers {
+        let blot = body.pointer_mut(pointer).filter(|value| value.is_string());
+        *blot.unwrap_or_else(|| panic!("there is no text at {pointer}")) = json!("…");
+    }
+    body
 }
 
 /// An answer, read whole.

@@ -1,5 +1,6 @@
 //! The control plane as its callers see it: one file a URL, against a real store in a folder of its own.
 
 mod admin;
+mod hang_up;
 mod harness;
 mod v1;

@@ -11,7 +11,7 @@ use tollgate_domain::{DAY_US, HOUR_US, MINUTE_US, Rate, SECOND_US, Timestamp, pa
 
 /// A reverse proxy that turns an existing, unchanged HTTP backend into a paid API.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "tollgate", version, propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     /// The configuration file [default: ./tollgate.toml where there is one, else the defaults]
     #[arg(long, global = true, value_name = "FILE", env = "TOLLGATE_CONFIG")]

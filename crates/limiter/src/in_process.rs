@@ -25,7 +25,7 @@ const KEY_UNUSED_US: i64 = DAY_US;
 /// How much an [`InProcess`] limiter keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InProcessSettings {
-    /// Client addresses that are told apart at a time; about 300 bytes each, more where their plan has windows.
+    /// Client addresses that are told apart at a time; about 250 bytes each, more where their plan has windows.
     pub clients_max: usize,
     /// How long nobody may have held a subject's handle before [`Limiter::sweep`] forgets it. It must be longer than
     /// usage takes to reach the ledger, for the ledger is what a forgotten account is seeded from.
@@ -34,7 +34,7 @@ pub struct InProcessSettings {
 
 impl Default for InProcessSettings {
     fn default() -> Self {
-        Self { clients_max: 100_000, idle_after: Duration::from_secs(120) }
+        Self { clients_max: 100_000, idle_after: Duration::from_mins(2) }
     }
 }
 

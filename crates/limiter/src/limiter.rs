@@ -38,6 +38,8 @@ pub trait Limiter: Send + Sync + 'static {
     fn open(&self, subject: Subject) -> Self::Handle;
 
     /// Debits a call. [`Outcome::Unseeded`] asks for [`Self::seed`] and another try; it never comes for a client address.
+    /// `now` is to be read right before: a reading more than ten seconds behind another of the same subject is taken
+    /// for a clock that was set back.
     fn debit(
         &self,
         handle: &Self::Handle,
@@ -45,7 +47,7 @@ pub trait Limiter: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Outcome, LimiterDown>> + Send;
 
-    /// How a subject stands, without debiting anything; `None` when it has no state yet.
+    /// What [`Self::debit`] would answer, without debiting anything; `None` when a limit has no state yet.
     fn peek(
         &self,
         subject: Subject,
@@ -75,7 +77,8 @@ pub trait Limiter: Send + Sync + 'static {
         units: u64,
     ) -> impl Future<Output = Result<(), LimiterDown>> + Send;
 
-    /// Charges (or, negative, credits) quota used beside the gateways. An account without state learns it from the ledger.
+    /// Charges (or, negative, credits) quota used beside the gateways, once the ledger has it. An account without state
+    /// learns it from the ledger.
     fn charge(
         &self,
         subject: Subject,

@@ -11,8 +11,8 @@ mod store;
 
 pub use error::StoreError;
 pub use record::{
-    AuditEntry, AuditQuery, Change, ChangeSink, Idempotency, IdempotentAnswer, ImportedAccount, ImportedKey, ImportReport,
-    KeyWithAccount, NewAccount, NewAudit, NewKey, Page, QuotaUsed, SavedState, SeedQuery,
+    AuditEntry, AuditQuery, Change, ChangeSink, Idempotency, IdempotentAnswer, ImportReport, ImportedAccount,
+    ImportedKey, KeyWithAccount, NewAccount, NewAudit, NewKey, Page, QuotaUsed, SavedState, SeedQuery,
 };
 pub use sqlite::SqliteStore;
 pub use store::{CreateAccount, CreateKey, RotateKey, Store};

@@ -119,7 +119,7 @@ pub struct ImportReport {
 pub struct QuotaUsed {
     /// The whole account: charged less refunded, in entries whose period overlaps the one asked for.
     pub account: u64,
-    /// The key asked for.
+    /// The key asked for, with the keys of its chain of rotations: they share a cap.
     pub key: u64,
     /// Calls behind it, for the account.
     pub calls: u64,
@@ -130,7 +130,7 @@ pub struct QuotaUsed {
 pub struct SeedQuery {
     /// Whose.
     pub account: AccountId,
-    /// The key that calls, where it has limits of its own.
+    /// The key that calls, where it has limits of its own. What others of its chain of rotations spent counts for it.
     pub key: Option<KeyId>,
     /// From when on debits are needed.
     pub since: Timestamp,

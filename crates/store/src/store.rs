@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use tollgate_domain::limit::Seed;
-use tollgate_domain::{Account, AccountId, Ban, Key, KeyHash, KeyId, Period, PlanName, PlanTable, Timestamp, UsageBatch};
+use tollgate_domain::{
+    Account, AccountId, Ban, Key, KeyHash, KeyId, Period, PlanName, PlanTable, Timestamp, UsageBatch,
+};
 
 use crate::error::StoreError;
 use crate::record::{
@@ -21,6 +23,7 @@ pub enum CreateAccount {
 
 /// How the making of a key ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is made by a call of an operator and taken apart at once")]
 pub enum CreateKey {
     /// It was made.
     Created(Key),
@@ -37,6 +40,7 @@ pub enum CreateKey {
 
 /// How a rotation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is made by a call of an operator and taken apart at once")]
 pub enum RotateKey {
     /// The new key, and the old one as it is now.
     Rotated {
@@ -73,7 +77,8 @@ pub trait Store: Send + Sync {
     async fn store_batch(&self, batch: &UsageBatch) -> Result<bool, StoreError>;
 
     /// Units charged in a period.
-    async fn quota_used(&self, account: AccountId, key: Option<KeyId>, period: Period) -> Result<QuotaUsed, StoreError>;
+    async fn quota_used(&self, account: AccountId, key: Option<KeyId>, period: Period)
+    -> Result<QuotaUsed, StoreError>;
 
     /// Keeps the limiter's state across a graceful stop, in place of what was kept before.
     async fn save_limiter_state(&self, states: &[SavedState]) -> Result<(), StoreError>;
@@ -114,23 +119,14 @@ pub trait Store: Send + Sync {
     ) -> Result<Option<(Account, Vec<Key>)>, StoreError>;
 
     /// Makes a key, unless the account then had more than `max_keys` active ones (not revoked, expired or in grace).
-    async fn create_key(
-        &self,
-        new: &NewKey,
-        max_keys: Option<u64>,
-        audit: &NewAudit,
-    ) -> Result<CreateKey, StoreError>;
+    async fn create_key(&self, new: &NewKey, max_keys: Option<u64>, audit: &NewAudit) -> Result<CreateKey, StoreError>;
 
     /// The key of this id, in any state.
     async fn key(&self, id: KeyId) -> Result<Option<Key>, StoreError>;
 
     /// Keys of one account or of all, in any state, in order of id, after this one.
-    async fn keys(
-        &self,
-        account: Option<AccountId>,
-        after: Option<KeyId>,
-        limit: u32,
-    ) -> Result<Page<Key>, StoreError>;
+    async fn keys(&self, account: Option<AccountId>, after: Option<KeyId>, limit: u32)
+    -> Result<Page<Key>, StoreError>;
 
     /// Replaces a key: `new` brings id, account, hash and time; the rest is the old key's. The old one works
     /// until `grace_until`.

@@ -7,13 +7,13 @@
 mod entry;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
-use quick_cache::sync::Cache;
+use parking_lot::{Mutex, RwLock};
+use quick_cache::sync::{Cache, EntryAction};
 use tokio::sync::Semaphore;
 use tollgate_domain::limit::{Debit, LimitSet, SLICES};
 use tollgate_domain::{AccountId, Clock, KeyHash, Timestamp};
@@ -61,8 +61,9 @@ pub struct Directory<L: Limiter> {
     unknown: Cache<KeyHash, Timestamp>,
     accounts: Box<[AccountShard<L>]>,
     reads: Semaphore,
-    /// Counts changes, so that a record read before one is not remembered after it.
-    changes: AtomicU64,
+    /// Counts changes. Whoever remembers a record holds it for reading and has seen no change since the record was
+    /// read, so nothing that a change has overtaken is ever remembered after it.
+    changes: RwLock<u64>,
 }
 
 impl<L: Limiter> Directory<L> {
@@ -84,7 +85,7 @@ impl<L: Limiter> Directory<L> {
             unknown: Cache::new(UNKNOWN_MAX),
             accounts: (0..ACCOUNT_SHARDS).map(|_| Mutex::default()).collect(),
             reads: Semaphore::new(STORE_READS_MAX),
-            changes: AtomicU64::new(0),
+            changes: RwLock::new(0),
         }
     }
 
@@ -112,9 +113,16 @@ impl<L: Limiter> Directory<L> {
             return entry;
         }
         let resolved = Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), snapshot));
-        // Only in place of the entry it was made from: a change may have removed that one meanwhile.
+        // Only in place of the entry it was made from: a change may have removed that one, and another reader may
+        // have remembered a newer record since.
         if entry.generation < snapshot.generation {
-            let _replaced = self.keys.replace(entry.key.hashed.hash, Arc::clone(&resolved), false);
+            let hash = &entry.key.hashed.hash;
+            let _whoever_came_first_stays = self.keys.entry(hash, Some(Duration::ZERO), |_, known| {
+                if Arc::ptr_eq(known, &entry) {
+                    *known = Arc::clone(&resolved);
+                }
+                EntryAction::Retain(())
+            });
         }
         resolved
     }
@@ -140,29 +148,25 @@ impl<L: Limiter> Directory<L> {
             if self.unknown.get(hash).is_some_and(|until| now < until) {
                 return Ok(None);
             }
-            let seen = self.changes.load(Ordering::Acquire);
+            let seen = *self.changes.read();
             let permit = self.reads.acquire().await.expect("the semaphore is never closed");
             let found = self.store.find_key(hash).await;
             drop(permit);
             self.metrics.store_reads.inc();
             let found = found.inspect_err(|_| self.metrics.store_errors.inc())?;
-            let Some(found) = found else {
-                drop(guard);
-                self.unknown.insert(*hash, now + UNKNOWN_US);
-                if self.changes.load(Ordering::Acquire) == seen {
-                    return Ok(None);
-                }
-                self.unknown.remove(hash);
+            let unchanged = self.changes.read();
+            if *unchanged != seen {
                 continue;
+            }
+            let Some(found) = found else {
+                self.unknown.insert(*hash, now + UNKNOWN_US);
+                return Ok(None);
             };
             let owner = self.owner_of(found.account);
             let entry = Arc::new(KeyEntry::resolve(found.key, owner, snapshot));
-            let _changed_meanwhile = guard.insert(Arc::clone(&entry));
-            if self.changes.load(Ordering::Acquire) == seen {
-                return Ok(Some(entry));
-            }
-            entry.owner.mark_stale();
-            self.keys.remove_if(hash, |known| Arc::ptr_eq(known, &entry));
+            // A guard whose place was taken away inserts nothing; the record is right all the same.
+            let _inserted = guard.insert(Arc::clone(&entry));
+            return Ok(Some(entry));
         }
     }
 
@@ -241,7 +245,7 @@ impl<L: Limiter> Directory<L> {
 #[async_trait]
 impl<L: Limiter> ChangeSink for Directory<L> {
     async fn publish(&self, change: &Change) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
+        *self.changes.write() += 1;
         match *change {
             Change::Key(hash) => {
                 self.unknown.remove(&hash);

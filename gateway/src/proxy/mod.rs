@@ -86,15 +86,11 @@ impl<L: Limiter> Proxy<L> {
         Self { parts, forwarding }
     }
 
-    fn peer_address(&self, ctx: &Context<L>) -> std::net::IpAddr {
-        ctx.guarded.as_ref().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |guarded| guarded.peer.ip())
-    }
-
     /// A trusted proxy's own id is kept, so that one request has one name everywhere.
     fn adopt_request_id(&self, session: &Session, ctx: &mut Context<L>) {
         let given = session.req_header().headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
         if let Some(given) = given.and_then(RequestId::parse)
-            && is_trusted(self.peer_address(ctx), self.forwarding.trusted_proxies())
+            && is_trusted(ctx.peer_address(), self.forwarding.trusted_proxies())
         {
             ctx.request_id = given;
         }
@@ -118,7 +114,12 @@ impl<L: Limiter> Proxy<L> {
                 ctx.report.outcome = refusal.code();
                 ctx.report.reason = Some(*reason);
                 let facts = ProblemFacts {
-                    plan: denied.plan.as_ref().map(|plan| plan.name.as_str()),
+                    // A revoked key's answer tells no more than an unknown one's.
+                    plan: denied
+                        .plan
+                        .as_ref()
+                        .filter(|_| *refusal != Refusal::InvalidKey)
+                        .map(|plan| plan.name.as_str()),
                     limit: denied.limit.as_ref().map(|(standing, _)| standing),
                     wait_us: denied.limit.map(|(_, wait_us)| wait_us),
                 };
@@ -157,7 +158,7 @@ impl<L: Limiter> Proxy<L> {
             response.insert_header(CONTENT_LENGTH, answer.body.len())?;
         }
         response.insert_header(X_REQUEST_ID, ctx.request_id.as_str())?;
-        self.write_cors(session.req_header(), ctx, &mut response)?;
+        ctx.write_cors(session.req_header(), &mut response)?;
         if let Some(guarded) = &ctx.guarded {
             guarded.prepare_response(session, &mut response);
         }
@@ -168,19 +169,6 @@ impl<L: Limiter> Proxy<L> {
             session.write_response_body(Some(answer.body), true).await?;
         }
         Ok(())
-    }
-
-    fn write_cors(&self, request: &RequestHeader, ctx: &Context<L>, response: &mut ResponseHeader) -> Result<()> {
-        let Some(cors) = &ctx.snapshot.cors else { return Ok(()) };
-        let mut written = Ok(());
-        cors.write(&request.headers, |name, value| {
-            if let Err(error) = response.insert_header(name, value) {
-                written = Err(error);
-            }
-        });
-        let (name, value) = cors.vary();
-        response.append_header(name, value)?;
-        written
     }
 
     /// Counts a call once, and gives back what it does not owe.
@@ -281,6 +269,23 @@ impl Failure {
 }
 
 impl<L: Limiter> Context<L> {
+    fn peer_address(&self) -> std::net::IpAddr {
+        self.guarded.as_ref().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |guarded| guarded.peer.ip())
+    }
+
+    fn write_cors(&self, request: &RequestHeader, response: &mut ResponseHeader) -> Result<()> {
+        let Some(cors) = &self.snapshot.cors else { return Ok(()) };
+        let mut written = Ok(());
+        cors.write(&request.headers, |name, value| {
+            if let Err(error) = response.insert_header(name, value) {
+                written = Err(error);
+            }
+        });
+        let (name, value) = cors.vary();
+        response.append_header(name, value)?;
+        written
+    }
+
     fn body_bytes_forwarded(&self) -> bool {
         self.body_bytes > 0
     }
@@ -308,7 +313,7 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context<L>) -> Result<bool> {
         self.adopt_request_id(session, ctx);
         let request = session.req_header();
-        let client = client_address(self.peer_address(ctx), &request.headers, self.forwarding.trusted_proxies());
+        let client = client_address(ctx.peer_address(), &request.headers, self.forwarding.trusted_proxies());
         ctx.client = Some(client);
         let body_length = match ctx.guarded.as_ref().map(|guarded| guarded.framing) {
             Some(Framing::Length(length)) => Some(length),
@@ -381,7 +386,7 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
         request: &mut RequestHeader,
         ctx: &mut Context<L>,
     ) -> Result<()> {
-        let origin = Origin { peer: self.peer_address(ctx), request_id: &ctx.request_id };
+        let origin = Origin { peer: ctx.peer_address(), request_id: &ctx.request_id };
         if let Some(path) = &ctx.control {
             return self.forwarding.to_control_plane(request, origin, path);
         }
@@ -411,7 +416,7 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
             for name in crate::cors::OURS {
                 response.remove_header(&name);
             }
-            self.write_cors(session.req_header(), ctx, response)?;
+            ctx.write_cors(session.req_header(), response)?;
         }
         response.insert_header(X_REQUEST_ID, ctx.request_id.as_str())?;
         if let Some(guarded) = &ctx.guarded {
@@ -439,10 +444,15 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
         }
         ctx.report.status = Some(failure.status);
         session.set_keepalive(None);
-        if let Some(answer) = failure.answer
-            && self.respond(session, ctx, answer).await.is_err()
-        {
-            ctx.report.outcome = "client_closed";
+        if let Some(mut answer) = failure.answer {
+            if let Some(standing) = ctx.passage.as_ref().and_then(|passage| passage.standing.as_ref()) {
+                limit_headers::write(standing, self.parts.limit_forms, |name, value| {
+                    answer.headers.push((name, value));
+                });
+            }
+            if self.respond(session, ctx, answer).await.is_err() {
+                ctx.report.outcome = "client_closed";
+            }
         }
         FailToProxy { error_code: failure.status.as_u16(), can_reuse_downstream: false }
     }
@@ -470,7 +480,7 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
             outcome: report.outcome,
             reason: report.reason,
             would_refuse: report.would_refuse,
-            client: ctx.client.unwrap_or_else(|| self.peer_address(ctx)),
+            client: ctx.client.unwrap_or_else(|| ctx.peer_address()),
             request_id: ctx.request_id,
         });
     }

@@ -30,7 +30,6 @@ pub(super) enum End<'a> {
 pub(super) fn refund_due(cost: Cost, charged: u64, status: StatusCode, end: End<'_>, metrics: &Metrics) -> u64 {
     match (end, cost) {
         (End::Refunded, _) => charged,
-        (End::Charged, _) => 0,
         (End::Answered(_), _) if status.is_server_error() => charged,
         (End::Answered(Some(reported)), Cost::UpTo(cost_max)) => {
             let reported = reported.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
@@ -42,7 +41,7 @@ pub(super) fn refund_due(cost: Cost, charged: u64, status: StatusCode, end: End<
                 }
             }
         }
-        (End::Answered(_), Cost::Fixed(_) | Cost::UpTo(_)) => 0,
+        (End::Answered(_) | End::Charged, Cost::Fixed(_) | Cost::UpTo(_)) => 0,
     }
 }
 

@@ -146,7 +146,8 @@ fn the_index_agrees_with_trying_every_route_in_turn() {
             let router = router(&text);
             for path in paths {
                 for method in [Method::GET, Method::POST] {
-                    let in_turn = router.routes().iter().find(|route| route.path.matches(path) && route.allows(&method));
+                    let in_turn =
+                        router.routes().iter().find(|route| route.path.matches(path) && route.allows(&method));
                     let expected = in_turn.map_or_else(
                         || {
                             let other = router.routes().iter().any(|route| route.path.matches(path));

@@ -43,7 +43,7 @@ async fn without_the_token_every_path_below_admin_answers_the_same_401() {
             ("DELETE", "/admin/v1/keys/key_0000000000000000000000"),
         ] {
             let answer = plane.send(request(method, path, &authorization)).await;
-            assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"tollgate-operator\"", "{method} {path}");
+            assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"operator\"", "{method} {path}");
             let problem = answer.problem(401, "unauthorized");
             assert_eq!(problem["detail"], "Send the operator's token as `Authorization: Bearer …`");
         }
@@ -103,6 +103,9 @@ async fn bodies_must_be_json_of_a_fitting_size() {
     send(None, good.clone()).await.problem(415, "unsupported_media_type");
     send(Some("text/plain"), good.clone()).await.problem(415, "unsupported_media_type");
     send(Some("application/json"), b"{\"email\": ".to_vec()).await.problem(400, "malformed_json");
+    let twice = br#"{"email": "a@b", "email": "c@d"}"#.to_vec();
+    let problem = send(Some("application/json"), twice).await.problem(400, "malformed_json");
+    assert_eq!(problem["detail"], "The body is not JSON: the field `email` stands there twice at line 1 column 32");
     send(Some("application/json"), Vec::new()).await.problem(400, "malformed_json");
     send(Some("application/json"), b"\xff".to_vec()).await.problem(400, "malformed_json");
     send(Some("application/json"), b"[".repeat(100_000)).await.problem(400, "malformed_json");

@@ -59,7 +59,49 @@ async fn routes_and_cors_are_shown_as_the_file_has_them() {
     let plane = Plane::start().await;
     plane.live.apply(loaded.config.policy, "next".into(), Vec::new(), NOON);
     let shown = plane.get("/config").await.expect(200);
-    insta::assert_json_snapshot!(json!([shown["routes"], shown["cors"]]), @"");
+    insta::assert_json_snapshot!(json!([shown["routes"], shown["cors"]]), @r#"
+    [
+      [
+        {
+          "access": "key",
+          "cost": 5,
+          "cost_is_settled": false,
+          "feature": null,
+          "headers": [
+            {
+              "name": "x-beta",
+              "value": true
+            },
+            {
+              "name": "x-tier",
+              "value": "2"
+            }
+          ],
+          "methods": [
+            "GET",
+            "HEAD",
+            "POST"
+          ],
+          "min_plan": "pro",
+          "name": "search",
+          "path": "/events/{id}/*",
+          "query": []
+        }
+      ],
+      {
+        "credentials": true,
+        "headers": [
+          "*"
+        ],
+        "methods": [
+          "GET"
+        ],
+        "origins": [
+          "https://example.com"
+        ]
+      }
+    ]
+    "#);
 }
 
 #[tokio::test]

@@ -106,11 +106,15 @@ async fn bcrypt_hashes_are_refused_with_a_count_and_advice() {
         .map(|(version, line)| json!({ "line": line, "key_hash": bcrypt(version), "email": "a@b" }))
         .collect();
     rows.push(json!({ "line": 5, "key_hash": hash("5"), "email": "a@b" }));
-    let problem = plane.post("/import/keys", json!({ "rows": rows })).await.problem(422, "invalid_fields");
+    let mut problem = plane.post("/import/keys", json!({ "rows": rows })).await.problem(422, "invalid_fields");
     assert_eq!((&problem["bcrypt"], &problem["rows"]), (&json!(3), &json!(4)));
-    let detail = problem["detail"].as_str().expect("a text");
-    assert!(detail.contains("3 of them hold bcrypt hashes") && detail.contains("make new keys"), "{detail}");
+    let whole = problem["errors"].as_array_mut().and_then(Vec::pop).expect("what holds for the whole file comes last");
     assert_eq!(places(&problem), [(2, "key_hash"), (3, "key_hash"), (4, "key_hash")]);
+    assert_eq!((&whole["pointer"], whole.get("line")), (&json!("#/rows"), None));
+    for text in [&whole["detail"], &problem["detail"]] {
+        let text = text.as_str().expect("a text");
+        assert!(text.contains("3 of 4 rows hold bcrypt hashes") && text.contains("make new keys"), "{text}");
+    }
 }
 
 #[tokio::test]

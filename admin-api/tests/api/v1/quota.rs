@@ -27,7 +27,54 @@ fn ids(key: &Value) -> (&str, &str) {
 async fn a_fresh_account_has_all_of_every_limit() {
     let plane = Plane::start().await;
     let key = plane.key("a@b", "pro").await;
-    insta::assert_json_snapshot!(quota(&plane, &key).await, @"");
+    insta::assert_json_snapshot!(quota(&plane, &key).await, @r#"
+    {
+      "allowed": true,
+      "features": [
+        "llm"
+      ],
+      "limits": [
+        {
+          "allowed": true,
+          "kind": "bucket",
+          "limit": 60,
+          "name": "burst",
+          "percentage": 0.0,
+          "remaining": 60,
+          "resets_at": null,
+          "scope": "account",
+          "used": 0
+        },
+        {
+          "allowed": true,
+          "kind": "window",
+          "limit": 1000,
+          "name": "day",
+          "percentage": 0.0,
+          "remaining": 1000,
+          "resets_at": null,
+          "scope": "account",
+          "used": 0
+        },
+        {
+          "allowed": true,
+          "kind": "quota",
+          "limit": 10000,
+          "name": "month",
+          "percentage": 0.0,
+          "remaining": 10000,
+          "resets_at": "2026-04-01T00:00:00Z",
+          "scope": "account",
+          "used": 0
+        }
+      ],
+      "plan": {
+        "api": true,
+        "display_name": "Pro",
+        "name": "pro"
+      }
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -38,7 +85,7 @@ async fn calls_show_in_every_limit_at_once() {
     plane.spend(account, id, 45).await;
     let shown = quota(&plane, &key).await;
     assert_eq!(limit(&shown, "burst")["remaining"], 15);
-    assert_eq!(limit(&shown, "burst")["percentage"], 75);
+    assert_eq!(limit(&shown, "burst")["percentage"], 75.0);
     assert_eq!(limit(&shown, "burst")["resets_at"], "2026-03-10T12:00:00.100Z", "one token refills in 100 ms");
     assert_eq!((&limit(&shown, "day")["used"], &limit(&shown, "month")["used"]), (&json!(45), &json!(45)));
     plane.spend(account, id, 15).await;
@@ -124,7 +171,7 @@ async fn after_a_downgrade_more_may_be_used_than_allowed() {
     plane.operator("PUT", "/accounts/a@b/plan", Some(json!({ "plan": "pro" }))).await.expect(200);
     let shown = quota(&plane, &key).await;
     let month = limit(&shown, "month");
-    assert_eq!((&month["used"], &month["remaining"], &month["percentage"]), (&json!(15_000), &json!(0), &json!(150)));
+    assert_eq!((&month["used"], &month["remaining"], &month["percentage"]), (&json!(15_000), &json!(0), &json!(150.0)));
     assert_eq!((&month["allowed"], &shown["allowed"]), (&json!(false), &json!(false)));
 }
 

@@ -126,10 +126,12 @@ impl fmt::Display for FieldError {
 }
 
 impl Problem {
-    /// The detail, unless the only field that is wrong says the same.
-    pub(crate) fn own_detail(&self) -> Option<&str> {
+    /// The detail, unless the only field that is wrong says the same. Its pointer to `errors` is left out: whoever
+    /// prints it prints them too.
+    pub(crate) fn own_detail(&self) -> Option<String> {
         let repeated = matches!(self.errors.as_slice(), [only] if only.detail == self.detail);
-        (!repeated).then_some(&*self.detail)
+        let without_pointer = || self.detail.replace("; see `errors`", "").replace(", see `errors`", "");
+        (!repeated).then(|| visible(&without_pointer()))
     }
 }
 
@@ -137,7 +139,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         if let Some(detail) = self.own_detail() {
-            formatter.write_str(&visible(detail))?;
+            formatter.write_str(&detail)?;
             separator = "\n  ";
         }
         if let Some(id) = self.request_id.as_deref().filter(|_| self.status >= 500) {

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use crate::args::{Accounts, AccountsBan, AccountsCreate, AccountsDelete, AccountsOne, AccountsSetPlan, Format};
-use crate::commands::{Failure, account_reference, admin_client, import, rows, text};
+use crate::commands::{Failure, account_reference, admin_client, import, moment, rows, text};
 use crate::output;
 
 /// Does one of the `accounts` commands.
@@ -47,7 +47,9 @@ async fn list(format: Format, config: Option<&Path>) -> Result<(), Failure> {
     let rows: Vec<_> = accounts
         .iter()
         .map(|account| {
-            ["/id", "/email", "/name", "/plan/effective", "/state", "/created_at"].map(|field| text(account, field))
+            let [id, email, name, plan, state] =
+                ["/id", "/email", "/name", "/plan/effective", "/state"].map(|field| text(account, field));
+            [id, email, name, plan, state, moment(account, "/created_at")]
         })
         .collect();
     Ok(output::data(&output::table(["ID", "EMAIL", "NAME", "PLAN", "STATE", "CREATED"], &rows))?)

@@ -44,7 +44,7 @@ pub(crate) async fn import(
     if command.format.json {
         output::json(&report)?;
     }
-    output::note(&format!("{name}: {} rows imported: {}", rows.len(), summary(&report)));
+    output::note(&format!("{name}: imported; {}", summary(&report)));
     Ok(())
 }
 
@@ -73,10 +73,10 @@ fn say_line_errors(name: &str, errors: &[LineError]) -> Failure {
 fn refusal(name: &str, problem: &Problem) -> String {
     let of_lines = problem.errors.iter().filter_map(|error| error.line.map(|line| format!("{name}:{line}: {error}")));
     let of_file = problem.errors.iter().filter(|error| error.line.is_none()).map(|error| format!("{name}: {error}"));
-    // With rows named one by one the server's "see `errors`" would only point at what stands here already.
-    let own_detail = problem.own_detail().filter(|detail| problem.errors.is_empty() || !detail.contains("`errors`"));
-    let own_detail = own_detail.map(|detail| format!("{name}: {}", output::visible(detail)));
-    with_end(of_lines.chain(of_file).chain(own_detail))
+    let own_detail = problem.own_detail().map(|detail| format!("{name}: {detail}"));
+    let lines = of_lines.chain(of_file).chain(own_detail);
+    // Named rows come with a detail that says that none was taken.
+    if problem.errors.is_empty() { with_end(lines) } else { lines.collect::<Vec<_>>().join("\n") }
 }
 
 /// All lines, and that nothing was done.
@@ -85,12 +85,11 @@ fn with_end(lines: impl Iterator<Item = String>) -> String {
     lines.join("\n")
 }
 
-/// The report's counts in words, but for the rows: `keys_created: 3` becomes `3 keys created`.
+/// The report's counts in words: `keys_created` becomes `keys created: 3`.
 fn summary(report: &Value) -> String {
     let counts = report.as_object().into_iter().flatten();
     let parts: Vec<String> = counts
-        .filter(|(name, _)| *name != "rows")
-        .filter_map(|(name, count)| count.as_u64().map(|count| format!("{count} {}", name.replace('_', " "))))
+        .filter_map(|(name, count)| count.as_u64().map(|count| format!("{}: {count}", name.replace('_', " "))))
         .collect();
     parts.join(", ")
 }
@@ -102,18 +101,18 @@ mod tests {
     #[test]
     fn refused_rows_are_printed_by_line_and_the_file_as_a_whole_last() {
         let problem: Problem = serde_json::from_value(json!({
-            "status": 422, "code": "invalid_fields", "detail": "3 things are wrong with this request, see `errors`",
+            "status": 422, "code": "invalid_fields", "detail": "3 things are wrong in 9 rows, so none was taken over; see `errors`. 1 of them holds a bcrypt hash",
             "errors": [
                 { "pointer": "#/rows/0/email", "line": 2, "column": "email", "detail": "`x` is not an e-mail address" },
                 { "pointer": "#/rows/4/plan", "line": 6, "column": "plan", "detail": "there is no plan `gold`" },
-                { "pointer": "#/rows", "detail": "2 bcrypt hashes" },
+                { "pointer": "#/rows", "detail": "too many" },
             ],
         }))
         .expect("a problem");
         let expected = "keys.csv:2: email: `x` is not an e-mail address\n\
                         keys.csv:6: plan: there is no plan `gold`\n\
-                        keys.csv: rows: 2 bcrypt hashes\n\
-                        nothing was imported";
+                        keys.csv: rows: too many\n\
+                        keys.csv: 3 things are wrong in 9 rows, so none was taken over. 1 of them holds a bcrypt hash";
         assert_eq!(refusal("keys.csv", &problem), expected);
     }
 
@@ -129,6 +128,6 @@ mod tests {
     #[test]
     fn a_report_is_told_in_words() {
         let report = json!({ "rows": 1000, "accounts_created": 2, "accounts_updated": 0, "keys_created": 1000 });
-        assert_eq!(summary(&report), "2 accounts created, 0 accounts updated, 1000 keys created");
+        assert_eq!(summary(&report), "accounts created: 2, accounts updated: 0, keys created: 1000, rows: 1000");
     }
 }

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 
 use crate::args::{Keys, KeysCreate, KeysList, KeysRevoke, KeysRotate};
-use crate::commands::{Failure, account_reference, admin_client, import, key_id, now, rows, text};
+use crate::commands::{Failure, account_reference, admin_client, import, key_id, moment, now, rows, text};
 use crate::output;
 
 /// Does one of the `keys` commands.
@@ -61,8 +61,11 @@ async fn list(command: &KeysList, config: Option<&Path>) -> Result<(), Failure> 
     let rows: Vec<_> = keys
         .iter()
         .map(|key| {
-            ["/id", "/account", "/masked", "/name", "/state", "/created_at", "/expires_at", "/last_used_at"]
-                .map(|field| text(key, field))
+            let [id, account, masked, name, state] =
+                ["/id", "/account", "/masked", "/name", "/state"].map(|field| text(key, field));
+            let [created, expires, used] =
+                ["/created_at", "/expires_at", "/last_used_at"].map(|field| moment(key, field));
+            [id, account, masked, name, state, created, expires, used]
         })
         .collect();
     let headings = ["ID", "ACCOUNT", "KEY", "NAME", "STATE", "CREATED", "EXPIRES", "LAST USED"];

@@ -102,6 +102,12 @@ fn text(record: &Value, pointer: &str) -> String {
     }
 }
 
+/// The instant at a JSON pointer, to the second: what a table for people needs.
+fn moment(record: &Value, pointer: &str) -> String {
+    let exact = text(record, pointer);
+    Timestamp::parse(&exact).map_or(exact, |at| Timestamp::from_secs(at.as_secs()).to_string())
+}
+
 /// The instant the command was given at.
 #[expect(clippy::disallowed_methods, reason = "a command is given now; what it starts has clocks of its own")]
 fn now() -> Timestamp {
@@ -137,6 +143,14 @@ fn account_reference(text: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_cut_to_the_second() {
+        let record = serde_json::json!({ "at": "2026-11-22T05:00:43.366141Z", "never": null, "odd": "soon" });
+        for (pointer, expected) in [("/at", "2026-11-22T05:00:43Z"), ("/never", ""), ("/odd", "soon"), ("/none", "")] {
+            assert_eq!(moment(&record, pointer), expected, "{pointer}");
+        }
+    }
 
     #[test]
     fn ids_and_addresses_are_told_apart_and_a_raw_key_is_never_repeated() {

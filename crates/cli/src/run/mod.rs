@@ -23,6 +23,8 @@ use tollgate_gateway::{Gateway, GatewayParts, Serving, SystemClock};
 use tollgate_limiter::{InProcess, InProcessSettings};
 use tollgate_store::{SqliteStore, Store};
 
+use signals::StopSignals;
+
 /// The file that is read where none is named.
 const DEFAULT_FILE: &str = "tollgate.toml";
 /// How long the control plane may take to finish its last answers.
@@ -38,6 +40,7 @@ pub(crate) struct Running {
     pub(crate) metrics: SocketAddr,
     /// What operators prove themselves with.
     pub(crate) operator_token: String,
+    signals: StopSignals,
     runtime: Runtime,
     parts: Parts,
 }
@@ -89,9 +92,10 @@ pub(crate) fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let (gateway, admin) = (listeners.gateway.addresses().to_vec(), listeners.admin.local_addr()?);
     let metrics = listeners.metrics.local_addr()?;
     let runtime = runtime(config.settings.gateway.threads)?;
+    let signals = runtime.block_on(async { StopSignals::listen() }).context("the system gives no signals")?;
     let (parts, operator_token) = runtime.block_on(build(config, listeners))?;
     tracing::info!(?gateway, %admin, %metrics, "tollgate is up");
-    Ok(Running { gateway, admin, metrics, operator_token, runtime, parts })
+    Ok(Running { gateway, admin, metrics, operator_token, signals, runtime, parts })
 }
 
 impl Running {
@@ -101,11 +105,11 @@ impl Running {
     /// # Errors
     /// Some count or state could not be saved.
     pub(crate) fn until_stopped(self) -> anyhow::Result<()> {
-        let Self { runtime, parts, .. } = self;
+        let Self { mut signals, runtime, parts, .. } = self;
         let stopped = runtime.block_on(async {
-            signals::stop_requested().await?;
+            signals.next().await;
             tracing::info!("stopping: no more connections are taken, requests in flight finish");
-            tokio::spawn(signals::exit_on_second());
+            tokio::spawn(signals.exit_on_next());
             stop(parts).await
         });
         runtime.shutdown_timeout(Duration::from_millis(100));
@@ -201,11 +205,9 @@ async fn build(config: Config, listeners: Listeners) -> anyhow::Result<(Parts, S
         tokio::spawn(serve_http(listeners.admin, admin, rest_stopped.clone())),
         tokio::spawn(serve_http(listeners.metrics, observed, rest_stopped.clone())),
     ];
-    let mut serving = gateway.start(listeners.gateway, gateway_stopped);
-    if let Some(file) = source {
-        let watched = reload::Watched { file, policies: serving.take_policies(), settings, live, metrics, clock };
-        servers.push(tokio::spawn(watched.watch(rest_stopped)));
-    }
+    let (serving, policies) = gateway.start(listeners.gateway, gateway_stopped);
+    let watched = reload::Watched { file: source, policies, settings, live, metrics, clock };
+    servers.push(tokio::spawn(watched.watch(rest_stopped)));
     Ok((Parts { stop_gateway, serving, stop_rest, servers, store }, token.reveal().to_owned()))
 }
 

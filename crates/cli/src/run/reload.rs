@@ -6,7 +6,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ const REST: Duration = Duration::from_millis(200);
 
 /// A file and what it governs.
 pub(crate) struct Watched {
-    pub(crate) file: PathBuf,
+    /// `None` where the defaults are in force: there is nothing to read then, but SIGHUP must not end the process.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) policies: Policies<InProcess>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) live: Arc<Live>,
@@ -55,8 +56,12 @@ impl Watched {
             if seen == known && !asked {
                 continue;
             }
+            let Some(file) = &self.file else {
+                tracing::warn!("asked to reload, but there is no configuration file: the defaults are in force");
+                continue;
+            };
             known = self.rested(seen).await;
-            self.reload().await;
+            self.reload(file).await;
         }
     }
 
@@ -74,15 +79,15 @@ impl Watched {
 
     async fn fingerprint(&self) -> Fingerprint {
         let of = |meta: Metadata| (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
-        tokio::fs::metadata(&self.file).await.ok().map(of)
+        tokio::fs::metadata(self.file.as_ref()?).await.ok().map(of)
     }
 
-    async fn reload(&self) {
-        let file = self.file.clone();
-        let loaded = tokio::task::spawn_blocking(move || tollgate_config::load(&file, &ProcessEnvironment)).await;
+    async fn reload(&self, file: &Path) {
+        let named = file.to_owned();
+        let loaded = tokio::task::spawn_blocking(move || tollgate_config::load(&named, &ProcessEnvironment)).await;
         match loaded {
             Ok(Ok(loaded)) if loaded.blank => {
-                self.reject(format!("{}: the file is empty", self.file.display()));
+                self.reject(format!("{}: the file is empty", file.display()));
             }
             Ok(Ok(loaded)) => {
                 for warning in &loaded.warnings {
@@ -91,7 +96,7 @@ impl Watched {
                 self.apply(loaded.config);
             }
             Ok(Err(diagnostics)) => self.reject(diagnostics.to_string()),
-            Err(error) => self.reject(format!("{}: reading it failed: {error}", self.file.display())),
+            Err(error) => self.reject(format!("{}: reading it failed: {error}", file.display())),
         }
     }
 

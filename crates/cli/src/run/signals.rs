@@ -7,31 +7,39 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The status of a process that a second signal ended, as shells know it from SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Waits for SIGTERM or SIGINT.
-///
-/// # Errors
-/// The system gives no signals.
-pub(crate) async fn stop_requested() -> std::io::Result<()> {
-    let (mut term, mut int) = both()?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    Ok(())
+/// SIGTERM and SIGINT, heard from the moment this is made: one that comes while the process still starts is obeyed
+/// as soon as it has.
+pub(crate) struct StopSignals {
+    term: Signal,
+    int: Signal,
 }
 
-/// Ends the process at the next SIGTERM or SIGINT, whatever is in flight.
-#[expect(clippy::exit, reason = "whoever asks twice does not want to wait")]
-pub(crate) async fn exit_on_second() {
-    let Ok((mut term, mut int)) = both() else { return };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+impl StopSignals {
+    /// Listens. Must be called on a runtime.
+    ///
+    /// # Errors
+    /// The system gives no signals.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
-    tracing::warn!("a second signal: exiting now");
-    // Long enough for the line above to be written.
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    std::process::exit(INTERRUPTED);
+
+    /// Waits for the next of them.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+
+    /// Ends the process at the next of them, whatever is in flight.
+    #[expect(clippy::exit, reason = "whoever asks twice does not want to wait")]
+    pub(crate) async fn exit_on_next(mut self) {
+        self.next().await;
+        tracing::warn!("a second signal: exiting now");
+        // Long enough for the line above to be written.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        std::process::exit(INTERRUPTED);
+    }
 }
 
 /// SIGHUP, each time it comes.
@@ -40,8 +48,4 @@ pub(crate) async fn exit_on_second() {
 /// The system gives no signals.
 pub(crate) fn reload_requests() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
-}
-
-fn both() -> std::io::Result<(Signal, Signal)> {
-    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }

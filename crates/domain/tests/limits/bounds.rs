@@ -109,15 +109,15 @@ proptest! {
 
     #[test]
     fn a_window_that_was_overfilled_while_it_had_no_limit_empties_again(
-        units in proptest::collection::vec(units(), 1..40),
+        debits in proptest::collection::vec((0_i64..1_000_000, units()), 1..40),
         limit in 1..=UNITS_MAX,
     ) {
         let limits = Rules::only_windows(&[(limit, Unit::Minute)]).limits();
         let mut window = WindowState::empty(Unit::Minute);
         let mut now_us = START_US;
-        for units in units {
+        for (gap_us, units) in debits {
+            now_us += gap_us;
             window.add(units, at(now_us));
-            now_us += 1_000_000;
         }
         let mut state = AccountState::fresh(&limits, endless(), at(START_US));
         state.restore_rates(None, None, vec![window], at(now_us));
@@ -156,4 +156,14 @@ fn a_bucket_is_read_back_only_from_parts_it_can_have_been_written_as() {
         assert_eq!(Bucket::from_parts(tokens, micros, burst), None, "{tokens}/{micros} {burst}");
     }
     assert_eq!(BucketState::with_level(bucket, u64::MAX, at(0)).level(), 6_000_000);
+}
+
+#[test]
+fn a_quota_that_ends_where_numbers_end_is_not_passed_either() {
+    let limits = Rules::only_quota(u64::MAX).limits();
+    let mut state = AccountState::fresh(&limits, endless(), at(START_US));
+    state.charge(None, endless(), u64::MAX - 1);
+    assert!(!debit(&mut state, &call(&limits, endless(), 2), START_US).0.is_admitted());
+    assert!(debit(&mut state, &call(&limits, endless(), 1), START_US).0.is_admitted());
+    assert!(!debit(&mut state, &call(&limits, endless(), 1), START_US).0.is_admitted());
 }

@@ -169,3 +169,41 @@ fn a_ledger_written_before_the_clock_was_set_back_does_not_hold_the_bucket_back(
     assert_eq!(remaining(START_US + 3 * SECOND_US), [5, 92]);
     assert_eq!(remaining(START_US + 60 * SECOND_US), [10, 100]);
 }
+
+#[test]
+fn after_the_clock_was_set_back_windows_empty_and_buckets_fill_from_then_on() {
+    let rate = Rate { count: 3, per: Unit::Minute };
+    for rules in [Rules::only_windows(&[(3, Unit::Minute)]), Rules::only_bucket(BucketRule { rate, burst: 3 })] {
+        let limits = rules.limits();
+        let mut state = AccountState::fresh(&limits, hour_of(START_US), at(START_US));
+        let mut is_admitted = |now_us| debit(&mut state, &call(&limits, hour_of(START_US), 3), now_us).0.is_admitted();
+        assert!(is_admitted(START_US));
+        assert!(!is_admitted(START_US - HOUR_US));
+        assert!(!is_admitted(START_US - HOUR_US + 60 * SECOND_US - 1));
+        assert!(is_admitted(START_US - HOUR_US + 60 * SECOND_US));
+    }
+}
+
+#[test]
+fn a_limit_seeded_at_an_early_reading_does_not_fill_for_the_time_between() {
+    let before = Rules::only_quota(100).limits();
+    let rate = Rate { count: 60, per: Unit::Minute };
+    let after =
+        Rules { windows: vec![(20, Unit::Minute)], ..Rules::only_bucket(BucketRule { rate, burst: 10 }) }.limits();
+    let period = hour_of(START_US);
+    let mut state = AccountState::fresh(&before, period, at(START_US));
+    let newest_us = START_US + 9 * SECOND_US;
+    assert!(debit(&mut state, &call(&before, period, 8), newest_us).0.is_admitted());
+    // The ledger has the call at the early clock's time, which is when it was counted there.
+    let (read_us, since_us) = (START_US, START_US - after.lookback_us());
+    let seed = Seed { since: at(since_us), account: spending(&[(read_us, 8, period)], since_us, read_us), key: None };
+    state.seed(&call(&after, period, 1), &seed, at(read_us));
+    let remaining = |state: &mut AccountState, now_us| {
+        let standing = debit(state, &call(&after, period, 0), now_us).1;
+        standing.iter().map(|limit| limit.remaining).collect::<Vec<_>>()
+    };
+    assert_eq!(remaining(&mut state, read_us), [2, 12]);
+    assert_eq!(remaining(&mut state, newest_us), [2, 12]);
+    assert_eq!(remaining(&mut state, newest_us + SECOND_US), [3, 12]);
+    assert_eq!(remaining(&mut state, newest_us + 60 * SECOND_US - 1), [10, 12]);
+}

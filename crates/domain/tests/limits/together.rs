@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tollgate_domain::limit::{AccountState, Debit, LimitSet, Seed, Spending};
-use tollgate_domain::{KeyId, Period};
+use tollgate_domain::{HOUR_US, KeyId, Period, Unit};
 
 use crate::judge::{Spent, assert_bucket_holds, assert_window_holds};
 use crate::trace::{Rules, START_US, Verdict, at, cases, cost, debit, gap_us, hour_of, key_id, rules};
@@ -33,7 +33,7 @@ fn numbered(index: usize) -> KeyId {
     key_id(u8::try_from(index).expect("three keys"))
 }
 
-fn demand<'a>(limits: &'a (LimitSet, [LimitSet; 2]), key: usize, period: Period, cost: u64) -> Debit<'a> {
+fn demand(limits: &(LimitSet, [LimitSet; 2]), key: usize, period: Period, cost: u64) -> Debit<'_> {
     let own = limits.1.get(key).map(|own| (numbered(key), own));
     Debit { limits: &limits.0, key: own, period, cost }
 }
@@ -140,4 +140,22 @@ fn a_key_without_state_asks_for_it_and_debits_nothing() {
     assert_eq!(state.debit(&by_key, at(START_US)), tollgate_domain::limit::Outcome::Unseeded);
     let (_, standing) = debit(&mut state, &Debit { key: None, cost: 0, ..by_key }, START_US);
     assert_eq!(standing[0].used, 0);
+}
+
+#[test]
+fn only_keys_that_are_both_unused_and_idle_are_forgotten() {
+    let rules = [Rules::only_windows(&[(5, Unit::Hour)]), Rules::only_windows(&[(5, Unit::Minute)])];
+    let limits = (LimitSet::default(), rules.each_ref().map(Rules::limits));
+    let mut state = unused(&limits);
+    for key in 0..2 {
+        assert!(debit(&mut state, &demand(&limits, key, hour_of(START_US), 1), START_US).0.is_admitted());
+    }
+    let known = |state: &AccountState| state.rates().filter_map(|(key, ..)| key).collect::<Vec<_>>();
+    let later = at(START_US + HOUR_US / 2);
+    state.forget_keys(at(START_US), later);
+    assert_eq!(known(&state), [numbered(0), numbered(1)], "used since");
+    state.forget_keys(later, later);
+    assert_eq!(known(&state), [numbered(0)], "its window is not empty yet");
+    state.forget_keys(later, at(START_US + HOUR_US));
+    assert_eq!(known(&state), []);
 }

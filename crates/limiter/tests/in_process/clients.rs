@@ -6,7 +6,9 @@ use tollgate_domain::limit::{LimitSet, Outcome, Quota};
 use tollgate_domain::{DAY_US, MINUTE_US, SECOND_US, Unit};
 use tollgate_limiter::{Handle, InProcess, Limiter};
 
-use crate::support::{admitted, at, bucket, client, debit, is_admitted, limiter, one, quota, quota_used, ready, window};
+use crate::support::{
+    admitted, at, bucket, client, debit, is_admitted, limiter, one, quota, quota_used, ready, window,
+};
 
 /// Lets each of these clients call once, and gives the handles.
 fn each_calls(limiter: &InProcess, numbers: std::ops::Range<u32>, limits: &LimitSet, after_us: i64) -> Vec<Handle> {
@@ -104,7 +106,8 @@ fn the_longest_unseen_give_way_once_they_have_not_been_seen_for_long() {
     };
     // Within two minutes nobody gives way: newcomers share one window of two calls.
     assert_eq!(own(100..110, MINUTE_US).len(), 2);
-    // Later a few of the first do, and none of those seen later.
+    // Later a few of the first do, and none of those seen later. Opening knows the time from calls and sweeps.
+    limiter.sweep(at(2 * MINUTE_US));
     assert_eq!(own(200..204, 2 * MINUTE_US).len(), 4);
     assert_eq!(own(32..64, 2 * MINUTE_US + SECOND_US).len(), 32);
     let reset = (0..32).filter(|number| {
@@ -120,10 +123,25 @@ fn a_client_in_use_never_gives_way() {
     let limits = window(2, Unit::Day);
     let held = limiter.open(client(1));
     assert_eq!(admitted(&limiter, &held, &limits, 2, 0), 2);
+    for hour in 1..24 {
+        limiter.sweep(at(60 * hour * MINUTE_US));
+        let other = limiter.open(client(2));
+        assert_eq!(admitted(&limiter, &other, &limits, 3, 60 * hour * MINUTE_US), if hour == 1 { 2 } else { 0 });
+        assert_eq!(admitted(&limiter, &limiter.open(client(1)), &limits, 1, 60 * hour * MINUTE_US), 0);
+    }
+    drop(held);
+}
+
+#[test]
+fn a_client_in_use_keeps_its_one_bucket_even_while_it_is_full() {
+    let limiter = limiter(1);
+    let limits = bucket(1, Unit::Minute, 10);
+    let held = limiter.open(client(1));
+    limiter.sweep(at(DAY_US));
     let other = limiter.open(client(2));
-    assert_eq!(admitted(&limiter, &other, &limits, 2, 2 * DAY_US), 2);
-    assert_eq!(admitted(&limiter, &held, &limits, 2, DAY_US - 1), 0);
-    assert_eq!(admitted(&limiter, &limiter.open(client(1)), &limits, 1, DAY_US - 1), 0);
+    assert_eq!(admitted(&limiter, &held, &limits, 10, DAY_US), 10);
+    assert_eq!(admitted(&limiter, &limiter.open(client(1)), &limits, 10, DAY_US), 0);
+    assert_eq!(admitted(&limiter, &other, &limits, 10, DAY_US), 10);
 }
 
 #[test]

@@ -105,7 +105,8 @@ fn a_kept_handle_stays_good_while_others_sweep() {
         // Each call comes a second later, so that the account looks idle to every sweep.
         let spawn = |_| {
             scope.spawn(|| {
-                let calls = (0..400).map(|call| debit(&limiter, &limiter.open(account(1)), &one(&limits), call * SECOND_US));
+                let calls =
+                    (0..400).map(|call| debit(&limiter, &limiter.open(account(1)), &one(&limits), call * SECOND_US));
                 calls.filter(is_admitted).count()
             })
         };

@@ -60,7 +60,8 @@ impl Both {
         let expected = self.model.debit(&debit, self.now);
         assert_eq!(ready(self.limiter.debit(&self.handle, &debit, self.now)), Ok(expected.clone()));
         if expected == tollgate_domain::limit::Outcome::Unseeded {
-            let seed = Seed { since: self.now + -HOUR_US, key: key.map(|(id, _)| (id, Spending::default())), ..used(0) };
+            let seed =
+                Seed { since: self.now + -HOUR_US, key: key.map(|(id, _)| (id, Spending::default())), ..used(0) };
             self.model.seed(&debit, &seed, self.now);
             let ticket = self.limiter.ticket();
             assert_eq!(ready(self.limiter.seed(&self.handle, ticket, &debit, &seed, self.now)), Ok(true));

@@ -6,10 +6,16 @@ use tollgate_domain::limit::{Debit, LimitSet, Outcome, Quota, Seed, Spending};
 use tollgate_domain::{DAY_US, MINUTE_US, SECOND_US, Unit};
 use tollgate_limiter::{InProcess, Limiter, SavedSubject, Subject};
 
-use crate::support::{account, admitted, at, bucket, client, debit, key, limiter, one, quota, quota_used, ready, seeded, used, window};
+use crate::support::{
+    account, admitted, at, bucket, client, debit, key, limiter, one, quota, quota_used, ready, seeded, used, window,
+};
 
 fn limits() -> LimitSet {
-    LimitSet { windows: window(40, Unit::Minute).windows, quota: Quota { limit: Some(1_000) }, ..bucket(60, Unit::Minute, 10) }
+    LimitSet {
+        windows: window(40, Unit::Minute).windows,
+        quota: Quota { limit: Some(1_000) },
+        ..bucket(60, Unit::Minute, 10)
+    }
 }
 
 fn own_limits() -> LimitSet {
@@ -92,7 +98,7 @@ proptest! {
 }
 
 /// What version 1 wrote for the account of the test below; it must be read for as long as version 1 is.
-const GOLDEN: &str = r#"{"v":1,"seen":1772323202000000,"limits":[{"bucket":{"tokens":1,"micros":1000000,"burst":10,"level":8000000,"at":1772323202000000},"windows":[{"length":"minute","slices":[[1772323200000000,2],[1772323202000000,2]]}]},{"key":"key_01J2Cr1hc8hzGgV66vCuON","bucket":{"tokens":1,"micros":2000000,"burst":5,"level":8000000,"at":1772323202000000},"windows":[{"length":"hour","slices":[[1772323202000000,1]]}]}]}"#;
+const GOLDEN: &str = r#"{"v":1,"seen":1772323202000000,"limits":[{"bucket":{"tokens":1,"micros":1000000,"burst":10,"level":8000000,"at":1772323202000000},"windows":[{"length":"minute","slices":[[1772323200000000,2],[1772323202000000,2]]}]},{"key":"key_032a5bVZ841fZA9JR0u4O1","bucket":{"tokens":1,"micros":2000000,"burst":5,"level":8000000,"at":1772323202000000},"windows":[{"length":"hour","slices":[[1772323202000000,1]]}]}]}"#;
 
 trait Saved {
     fn saved(&self) -> String;
@@ -201,7 +207,7 @@ fn garbled_texts_are_skipped_one_by_one() {
         with("[1772323202000000,2]", "[1772323200000000,2]"),
         with("[1772323202000000,2]", "[1772323202000000,9007199254740993]"),
         with(r#""key":"key_"#, r#""key":"acc_"#),
-        with(r#""key":"key_01J2Cr1hc8hzGgV66vCuON","#, ""),
+        with(r#""key":"key_032a5bVZ841fZA9JR0u4O1","#, ""),
     ];
     for (subject, state) in garbled {
         let limiter = limiter(100);

@@ -1,10 +1,12 @@
 //! Accounts learn their past from the ledger, and what changed the ledger meanwhile is not missed.
 
-use tollgate_domain::limit::{Debit, Outcome, Seed, Spending};
 use tollgate_domain::Unit;
+use tollgate_domain::limit::{Debit, Outcome, Seed, Spending};
 use tollgate_limiter::{Limiter, Subject};
 
-use crate::support::{account, admitted, at, bucket, debit, is_admitted, key, limiter, month, one, quota, quota_used, ready, seeded, used};
+use crate::support::{
+    account, admitted, at, bucket, debit, is_admitted, key, limiter, month, one, quota, quota_used, ready, seeded, used,
+};
 
 #[test]
 fn an_account_without_state_asks_for_it_and_one_with_state_goes_on_from_it() {

@@ -4,7 +4,9 @@ use tollgate_domain::limit::{Debit, LimitSet, Outcome, Seed, Spending};
 use tollgate_domain::{DAY_US, MINUTE_US, SECOND_US, Unit};
 use tollgate_limiter::Limiter;
 
-use crate::support::{account, admitted, at, bucket, client, debit, key, limiter, one, quota, ready, seeded, used, window};
+use crate::support::{
+    account, admitted, at, bucket, client, debit, key, limiter, one, quota, ready, seeded, used, window,
+};
 
 #[test]
 fn an_account_is_forgotten_two_minutes_after_nobody_was_seen_to_hold_it() {

@@ -45,11 +45,7 @@ pub(super) async fn by_email(
     row.map(|row| AccountRow(&row).try_into()).transpose()
 }
 
-pub(super) async fn list(
-    pool: &SqlitePool,
-    after: Option<AccountId>,
-    limit: u32,
-) -> Result<Page<Account>, StoreError> {
+pub(super) async fn list(pool: &SqlitePool, after: Option<AccountId>, limit: u32) -> Result<Page<Account>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT ",
         account_columns!(),
@@ -193,15 +189,14 @@ pub(super) async fn set_ban(
     ban: Option<&Ban>,
     audit: &NewAudit,
 ) -> Result<Option<Account>, StoreError> {
-    let changed = sqlx::query(
-        "UPDATE accounts SET banned_at_us = $2, ban_reason = $3 WHERE id = $1 AND deleted_at_us IS NULL",
-    )
-    .bind(id.to_string())
-    .bind(ban.map(|ban| ban.at.as_micros()))
-    .bind(ban.and_then(|ban| ban.reason.as_deref()))
-    .execute(&mut *connection)
-    .await
-    .map_err(failed)?;
+    let changed =
+        sqlx::query("UPDATE accounts SET banned_at_us = $2, ban_reason = $3 WHERE id = $1 AND deleted_at_us IS NULL")
+            .bind(id.to_string())
+            .bind(ban.map(|ban| ban.at.as_micros()))
+            .bind(ban.and_then(|ban| ban.reason.as_deref()))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
     told(connection, id, changed.rows_affected(), audit).await
 }
 

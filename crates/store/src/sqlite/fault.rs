@@ -19,7 +19,7 @@ pub(super) fn failed(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// What SQLite says of the file, where the file itself is what is wrong.
+/// What `SQLite` says of the file, where the file itself is what is wrong.
 pub(super) fn damage(error: &sqlx::Error) -> Option<String> {
     let error = error.as_database_error()?;
     matches!(primary_code(error)?, SQLITE_CORRUPT | SQLITE_NOTADB).then(|| error.message().into())

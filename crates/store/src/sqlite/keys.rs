@@ -48,11 +48,9 @@ pub(super) async fn list(
     limit: u32,
 ) -> Result<Page<Key>, StoreError> {
     let query = match account {
-        Some(_) => concat!(
-            "SELECT ",
-            key_columns!(),
-            " FROM keys k WHERE k.id > $1 AND k.account = $3 ORDER BY k.id LIMIT $2"
-        ),
+        Some(_) => {
+            concat!("SELECT ", key_columns!(), " FROM keys k WHERE k.id > $1 AND k.account = $3 ORDER BY k.id LIMIT $2")
+        }
         None => concat!("SELECT ", key_columns!(), " FROM keys k WHERE k.id > $1 ORDER BY k.id LIMIT $2"),
     };
     let after = after.map(|id| id.to_string()).unwrap_or_default();
@@ -131,11 +129,7 @@ async fn active(connection: &mut SqliteConnection, account: AccountId, now: Time
 }
 
 /// Whether it was stored: false where its hash is known.
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
-    key: &Key,
-    lineage: KeyId,
-) -> Result<bool, StoreError> {
+pub(super) async fn insert(connection: &mut SqliteConnection, key: &Key, lineage: KeyId) -> Result<bool, StoreError> {
     let bucket = |part: fn(&Bucket) -> u64| key.limits.bucket.as_ref().map(|bucket| count_column(part(bucket)));
     let stored = sqlx::query(
         "INSERT INTO keys (id, account, lineage, hash, prefix, last_four, name, created_at_us, expires_at_us, \

@@ -1,4 +1,4 @@
-//! [`SqliteStore`]: the store in one SQLite file, or in memory for tests.
+//! [`SqliteStore`]: the store in one `SQLite` file, or in memory for tests.
 //!
 //! This module owns the connections and hands each call to the module of its table. It decides nothing. One
 //! connection writes, so that writers wait for each other here and never meet a locked database; a few others read.
@@ -15,6 +15,8 @@ mod lock;
 mod open;
 mod row;
 mod seed;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::path::Path;
@@ -22,7 +24,9 @@ use std::path::Path;
 use async_trait::async_trait;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use tollgate_domain::limit::Seed;
-use tollgate_domain::{Account, AccountId, Ban, Key, KeyHash, KeyId, Period, PlanName, PlanTable, Timestamp, UsageBatch};
+use tollgate_domain::{
+    Account, AccountId, Ban, Key, KeyHash, KeyId, Period, PlanName, PlanTable, Timestamp, UsageBatch,
+};
 
 use crate::error::StoreError;
 use crate::record::{
@@ -34,7 +38,7 @@ use crate::store::{CreateAccount, CreateKey, RotateKey, Store};
 use fault::failed;
 use lock::FileLock;
 
-/// Accounts, keys, ledger and audit in one SQLite file that no other process uses.
+/// Accounts, keys, ledger and audit in one `SQLite` file that no other process uses.
 pub struct SqliteStore {
     writer: SqlitePool,
     reader: SqlitePool,
@@ -185,12 +189,7 @@ impl Store for SqliteStore {
         Ok(deleted)
     }
 
-    async fn create_key(
-        &self,
-        new: &NewKey,
-        max_keys: Option<u64>,
-        audit: &NewAudit,
-    ) -> Result<CreateKey, StoreError> {
+    async fn create_key(&self, new: &NewKey, max_keys: Option<u64>, audit: &NewAudit) -> Result<CreateKey, StoreError> {
         let mut transaction = self.write().await?;
         let outcome = keys::create(&mut transaction, new, max_keys, audit).await?;
         if matches!(outcome, CreateKey::Created(_)) {

@@ -17,7 +17,7 @@ use crate::error::StoreError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
-/// What every SQLite file that is not empty begins with.
+/// What every `SQLite` file that is not empty begins with.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// Connections that read beside the one that writes.
 const READERS: u32 = 4;
@@ -27,6 +27,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file up to this size is checked page by page at the start; a larger one would delay it.
 const CHECKED_BYTES_MAX: u64 = 16 << 20;
+/// Memory the writing connection keeps pages in, in KiB (negative, as the pragma wants it): the parts of all indexes
+/// that one batch touches.
+const WRITER_CACHE: &str = "-32768";
 /// A write-ahead log is cut back to this size once it has been folded into the file.
 const JOURNAL_BYTES_MAX: &str = "67108864";
 
@@ -54,6 +57,7 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         .clone()
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .pragma("cache_size", WRITER_CACHE)
         .pragma("journal_size_limit", JOURNAL_BYTES_MAX);
     let writer = connect(1, writing).await.map_err(|error| file.unusable_because(&error))?;
     file.check_journal(&writer).await?;
@@ -154,9 +158,17 @@ impl DatabaseFile {
         })
     }
 
-    /// SQLite would open a file it may not write for reading only, and fail much later.
+    /// `SQLite` would open a file it may not write for reading only, and fail much later.
     fn check_permissions(&self) -> Result<(), StoreError> {
-        OpenOptions::new().read(true).write(true).open(&self.path).map_err(|error| self.unusable(error))?;
+        let file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(|error| self.unusable(error))?;
+        #[cfg(unix)]
+        if file
+            .metadata()
+            .is_ok_and(|metadata| std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0)
+        {
+            tracing::warn!(path = %self.path.display(), "other users of this machine may read the database: chmod 600");
+        }
+        drop(file);
         Ok(())
     }
 
@@ -233,7 +245,7 @@ impl DatabaseFile {
         Err(self.unusable(format_args!("it is damaged ({finding}); restore it from a backup")))
     }
 
-    /// Some network file systems cannot share memory; SQLite then keeps another journal without a word.
+    /// Some network file systems cannot share memory; `SQLite` then keeps another journal without a word.
     async fn check_journal(&self, writer: &SqlitePool) -> Result<(), StoreError> {
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
             .fetch_one(writer)

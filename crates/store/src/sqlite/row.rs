@@ -4,8 +4,8 @@
 use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{Decode, Row as _, Type};
 use tollgate_domain::{
-    Account, Ban, Bucket, Glob, HashedKey, IpRules, Key, KeyHash, KeyLimits, MaskedKey, Period, PlanName,
-    Supersession, Timestamp,
+    Account, Ban, Bucket, Glob, HashedKey, IpRules, Key, KeyHash, KeyLimits, MaskedKey, Period, PlanName, Supersession,
+    Timestamp,
 };
 
 use crate::error::StoreError;

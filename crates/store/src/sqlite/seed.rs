@@ -17,12 +17,19 @@ const EXACT_HOURS: i64 = 2;
 macro_rules! chain_of {
     ($key:literal) => {
         concat!(
-            "account = $1 AND key IN (SELECT id FROM keys WHERE lineage = (SELECT lineage FROM keys WHERE id = ",
+            "(SELECT id FROM keys WHERE lineage = (SELECT lineage FROM keys WHERE id = ",
             $key,
             ") UNION SELECT CAST(",
             $key,
             " AS TEXT))"
         )
+    };
+}
+
+/// Rows of one key of the account and of its chain of rotations.
+macro_rules! of_key {
+    ($key:literal) => {
+        concat!("account = $1 AND key IN ", chain_of!($key))
     };
 }
 
@@ -57,11 +64,11 @@ macro_rules! debits_by_hour {
 /// Sums of the newest periods. A limit that changes its periods more often than that while use is carried over is
 /// beyond what is told apart.
 macro_rules! periods {
-    ($($whose:tt)+) => {
+    ($($from:tt)+) => {
         concat!(
             "SELECT period_start_us, period_end_us, CAST(SUM(units_charged) AS BIGINT) AS units_charged, ",
             "CAST(SUM(units_refunded) AS BIGINT) AS units_refunded, MIN(first_us) AS first_us, ",
-            "MAX(newest_us) AS newest_us FROM usage_periods WHERE ", $($whose)+,
+            "MAX(newest_us) AS newest_us FROM ", $($from)+,
             " GROUP BY period_start_us, period_end_us ORDER BY period_start_us DESC, period_end_us DESC LIMIT 16"
         )
     };
@@ -81,12 +88,14 @@ macro_rules! used {
 
 pub(super) const ACCOUNT_DEBITS_BY_LINE: &str = debits_by_line!("account = $1");
 pub(super) const ACCOUNT_DEBITS_BY_HOUR: &str = debits_by_hour!("account = $1");
-pub(super) const ACCOUNT_PERIODS: &str = periods!("account = $1");
-pub(super) const KEY_DEBITS_BY_LINE: &str = debits_by_line!(chain_of!("$4"));
-pub(super) const KEY_DEBITS_BY_HOUR: &str = debits_by_hour!(chain_of!("$6"));
-pub(super) const KEY_PERIODS: &str = periods!(chain_of!("$2"));
-const ACCOUNT_USED: &str = used!("account = $1");
-const KEY_USED: &str = used!(chain_of!("$4"));
+pub(super) const ACCOUNT_PERIODS: &str = periods!("usage_periods WHERE account = $1");
+pub(super) const KEY_DEBITS_BY_LINE: &str = debits_by_line!(of_key!("$4"));
+pub(super) const KEY_DEBITS_BY_HOUR: &str = debits_by_hour!(of_key!("$6"));
+/// Joined in this order: an account may have far more keys than one chain.
+pub(super) const KEY_PERIODS: &str =
+    periods!(concat!(chain_of!("$2"), " AS chain CROSS JOIN usage_periods WHERE account = $1 AND key = chain.id"));
+pub(super) const ACCOUNT_USED: &str = used!("account = $1");
+pub(super) const KEY_USED: &str = used!(of_key!("$4"));
 
 pub(super) async fn seed(connection: &mut SqliteConnection, query: &SeedQuery) -> Result<Seed, StoreError> {
     let account = Spending {
@@ -211,8 +220,11 @@ fn open_period(mut sums: Vec<PeriodSum>) -> Option<QuotaUse> {
         if sum.period.end <= latest_start {
             continue;
         }
-        // What was open when it began is what was charged last before; where that cannot be told, use is taken over.
-        let charged_last = |known: &PeriodSum| known.newest.min(sum.first);
+        // What was open when it began is what was charged last before, and of two that were, the one that began
+        // later. Of those that were charged afterwards as well it cannot be told, so any of them counts.
+        let charged_last = |known: &PeriodSum| {
+            if known.newest < sum.first { (known.newest, known.first) } else { (sum.first, sum.first) }
+        };
         let latest = carried.iter().map(charged_last).max();
         let mut was_open = carried.iter().filter(|known| Some(charged_last(known)) == latest);
         if !was_open.any(|known| known.period.overlaps(&sum.period)) {
@@ -223,7 +235,7 @@ fn open_period(mut sums: Vec<PeriodSum>) -> Option<QuotaUse> {
     // Of several periods that share use, the open one is that of the newest entry, unless another begins after it.
     let latest_start = carried.iter().map(|sum| sum.period.start).max()?;
     let can_be_open = carried.iter().filter(|sum| sum.period.end > latest_start);
-    let open = can_be_open.max_by_key(|sum| (sum.newest, sum.period.start))?.period;
+    let open = can_be_open.max_by_key(|sum| (sum.newest, sum.first, sum.period.start))?.period;
     let (charged, refunded) = carried.iter().fold((0_u64, 0_u64), |(charged, refunded), sum| {
         (charged.saturating_add(sum.charged), refunded.saturating_add(sum.refunded))
     });
@@ -284,10 +296,8 @@ mod tests {
             first: day(first),
             newest: day(newest),
         });
-        let expected = expected.map(|(start, end, used)| QuotaUse {
-            period: Period { start: day(start), end: day(end) },
-            used,
-        });
+        let expected =
+            expected.map(|(start, end, used)| QuotaUse { period: Period { start: day(start), end: day(end) }, used });
         assert_eq!(open_period(sums.collect()), expected, "{case}");
     }
 

@@ -45,11 +45,7 @@ pub(super) async fn store_batch(connection: &mut SqliteConnection, batch: &Usage
     Ok(true)
 }
 
-async fn add_to_hours(
-    connection: &mut SqliteConnection,
-    at: Timestamp,
-    lines: &[Line<'_>],
-) -> Result<(), StoreError> {
+async fn add_to_hours(connection: &mut SqliteConnection, at: Timestamp, lines: &[Line<'_>]) -> Result<(), StoreError> {
     let mut sums: BTreeMap<_, UsageTally> = BTreeMap::new();
     for line in lines {
         if let Some((route, status)) = line.call {
@@ -91,11 +87,7 @@ async fn add_to_hours(
 }
 
 /// Moves the last use of the keys that let calls in. A line that only gives units back is no use.
-async fn touch_keys(
-    connection: &mut SqliteConnection,
-    at: Timestamp,
-    lines: &[Line<'_>],
-) -> Result<(), StoreError> {
+async fn touch_keys(connection: &mut SqliteConnection, at: Timestamp, lines: &[Line<'_>]) -> Result<(), StoreError> {
     let used = lines.iter().filter(|line| line.tally.calls > 0 || line.tally.calls_unenforced > 0);
     let used: BTreeSet<KeyId> = used.map(|line| line.key).collect();
     let used: Vec<KeyId> = used.into_iter().collect();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tollgate_domain::{Account, Ban};
 use tollgate_store::{AuditQuery, CreateAccount, NewAccount, Store};
 
-use crate::fixture::{account_id, at, audit, batch, calls, make_account, make_key, march, new_account, plan, store_new};
+use crate::fixture::{
+    account_id, at, audit, batch, calls, make_account, make_key, march, new_account, plan, store_new,
+};
 
 crate::backend::on_every_backend! {
     an_account_reads_back_as_it_was_made,
@@ -48,7 +50,9 @@ async fn an_account_reads_back_as_it_was_made(store: Arc<dyn Store>) {
 }
 
 async fn an_email_belongs_to_one_account_whatever_its_case(store: Arc<dyn Store>) {
-    for (number, first, second) in [(1, "Ada@example.com", "ADA@EXAMPLE.COM"), (3, "äpfel@example.com", "ÄPFEL@example.com")] {
+    for (number, first, second) in
+        [(1, "Ada@example.com", "ADA@EXAMPLE.COM"), (3, "äpfel@example.com", "ÄPFEL@example.com")]
+    {
         let first = NewAccount { email: first.into(), ..new_account(number) };
         store.create_account(&first, &audit("account.create")).await.expect("the store answers");
         let second = NewAccount { email: second.into(), ..new_account(number + 1) };

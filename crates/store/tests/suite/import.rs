@@ -93,8 +93,13 @@ async fn imported_keys_work_and_what_they_used_is_charged(store: Arc<dyn Store>)
     assert_eq!((revoked.key.state(at(0)), revoked.account.assigned_plan), (KeyState::Revoked, None));
     assert_eq!(used(&*store, 1, 1).await, QuotaUsed { account: 40, key: 40, calls: 0 });
 
-    let query =
-        SeedQuery { account: account_id(1), key: Some(key_id(1)), since: hour(-999), resolution_us: 1, period: march() };
+    let query = SeedQuery {
+        account: account_id(1),
+        key: Some(key_id(1)),
+        since: hour(-999),
+        resolution_us: 1,
+        period: march(),
+    };
     let seed = store.seed(&query).await.expect("the store answers");
     assert_eq!(seed.account.debits, [], "buckets and windows are not debited");
     assert_eq!(seed.account.quota.map(|quota| quota.used), Some(40));

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tollgate_domain::limit::{AccountState, Debit, LimitSet, Outcome};
-use tollgate_domain::{DAY_US, Period, PeriodBasis, Quota, QuotaPeriod, Timestamp, UsageBatch};
+use tollgate_domain::{DAY_US, Period, PeriodBasis, Quota, QuotaPeriod, SECOND_US, Timestamp, UsageBatch};
 use tollgate_store::{SeedQuery, Store};
 
 use crate::backend;
@@ -46,7 +46,8 @@ async fn check(calls_made: Vec<(i64, u64, u8)>) {
     let mut memory: Option<AccountState> = None;
     let changes = calls_made.windows(2).filter(|pair| pair[0].2 != pair[1].2).count();
     for (sequence, (days, cost, choice)) in (1..).zip(calls_made) {
-        now = now.plus_micros(days * DAY_US);
+        // Batches of a node end one after another.
+        now = now.plus_micros(days * DAY_US + SECOND_US);
         let period = definition(choice).period_at(now);
         let memory = memory.get_or_insert_with(|| AccountState::fresh(&limits(), period, now));
         let mut after_a_crash = reseeded(store, period, now).await;
@@ -64,7 +65,7 @@ async fn check(calls_made: Vec<(i64, u64, u8)>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_definition_that_changes_at_most_once_is_followed_to_the_unit(

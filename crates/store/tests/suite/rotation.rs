@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tollgate_domain::{Glob, Key, KeyLimits, KeyState, Supersession};
 use tollgate_store::{NewKey, RotateKey, SeedQuery, Store};
 
-use crate::fixture::{account_id, at, audit, batch, calls, hour, key_id, make_account, make_key, march, new_key, store_new};
+use crate::fixture::{
+    account_id, at, audit, batch, calls, hour, key_id, make_account, make_key, march, new_key, store_new,
+};
 
 crate::backend::on_every_backend! {
     a_successor_takes_over_everything_but_id_hash_and_time,
@@ -127,13 +129,8 @@ async fn what_a_predecessor_used_counts_for_its_successor(store: Arc<dyn Store>)
         let used = store.quota_used(account, Some(key_id(key)), march()).await.expect("the store answers");
         assert_eq!((used.account, used.key), (112, 12), "key {key}");
         for resolution_us in [1, hour(1) - hour(0)] {
-            let query = SeedQuery {
-                account,
-                key: Some(key_id(key)),
-                since: hour(-100),
-                resolution_us,
-                period: march(),
-            };
+            let query =
+                SeedQuery { account, key: Some(key_id(key)), since: hour(-100), resolution_us, period: march() };
             let seed = store.seed(&query).await.expect("the store answers");
             let (_, spending) = seed.key.expect("the key was asked for");
             assert_eq!(spending.debits.iter().map(|debited| debited.units).sum::<u64>(), 12, "key {key}");

@@ -89,8 +89,10 @@ async fn a_key_and_its_account_are_told_apart(store: Arc<dyn Store>) {
     let quota = |used| Some(QuotaUse { period: march(), used });
     for resolution_us in [1, HOUR_US] {
         let query = SeedQuery { key: Some(key_id(1)), ..query(at(0), resolution_us) };
-        let account =
-            Spending { debits: vec![Debited { at: at(10), units: 7 }, Debited { at: hour(9), units: 8 }], quota: quota(15) };
+        let account = Spending {
+            debits: vec![Debited { at: at(10), units: 7 }, Debited { at: hour(9), units: 8 }],
+            quota: quota(15),
+        };
         let key = Spending { debits: vec![Debited { at: at(10), units: 3 }], quota: quota(3) };
         let expected = Seed { since: at(0), account, key: Some((key_id(1), key)) };
         assert_eq!(store.seed(&query).await.expect("the store answers"), expected);

@@ -89,10 +89,7 @@ async fn a_keys_last_use_only_moves_forward(store: Arc<dyn Store>) {
     for key in 1..=3 {
         make_key(&*store, key, id).await;
     }
-    let refund = UsageLine {
-        tally: UsageTally { units_refunded: 1, ..UsageTally::default() },
-        ..calls(1, 3, 0)
-    };
+    let refund = UsageLine { tally: UsageTally { units_refunded: 1, ..UsageTally::default() }, ..calls(1, 3, 0) };
     store_new(&*store, &batch(1, at(10), vec![calls(1, 1, 1), refund])).await;
     store_new(&*store, &batch(2, at(30), vec![calls(1, 1, 1), calls(1, 2, 1)])).await;
     store_new(&*store, &batch(3, at(20), vec![calls(1, 1, 1), calls(1, 2, 1)])).await;

@@ -1,0 +1,82 @@
+//! What a later version brings is an error that says so.
+
+use super::check;
+
+#[test]
+fn what_a_later_version_brings_says_so() {
+    check(&[
+        (
+            "[gateway]\ntls = { cert = \"a\", key = \"b\" }",
+            &["2:1: `tls` (TLS on the gateway's listener) comes with a later version; remove it"],
+        ),
+        (
+            "[upstream]\nurl = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]",
+            &["2:1: `url` (several upstreams) comes with a later version; remove it"],
+        ),
+        (
+            "[store]\nredis = \"redis://127.0.0.1:6379\"",
+            &["2:1: `redis` (Redis) comes with a later version; remove it"],
+        ),
+        (
+            "[store]\ndatabase = \"postgres://localhost/tollgate\"",
+            &["2:12: PostgreSQL comes with a later version; write a file such as \"sqlite://tollgate.db\""],
+        ),
+        (
+            "[limits]\non_limiter_down = \"open\"",
+            &["2:19: only \"local\" has a meaning before the shared limiter, which comes with a later version"],
+        ),
+        (
+            "[plans.pro]\nmeters = { tokens = \"1_000_000/month\" }",
+            &["2:1: `meters` (meters other than calls) comes with a later version; remove it"],
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_later_version_brings_to_routes_says_so() {
+    check(&[
+        (
+            "[[routes]]\npath = \"/a\"\naccess = \"jwt\"",
+            &["3:10: access by \"jwt\" comes with a later version; remove it"],
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\ncache = \"120s\"",
+            &["3:1: `cache` (caching answers) comes with a later version; remove it"],
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\nmeter = \"tokens\"",
+            &["3:1: `meter` (meters other than calls) comes with a later version; remove it"],
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\nupgrade = true",
+            &["3:1: `upgrade` (WebSocket) comes with a later version; remove it"],
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\nitems_max = 50\nfields = [\"id\"]\ndrop_fields = [\"secret\"]\nquery.limit.max = 50",
+            &[
+                "3:1: `items_max` (changing bodies) comes with a later version; remove it",
+                "4:1: `fields` (changing bodies) comes with a later version; remove it",
+                "5:1: `drop_fields` (changing bodies) comes with a later version; remove it",
+                "6:7: `limit` (limits on query parameters) comes with a later version; remove it",
+            ],
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\non_limiter_down = \"closed\"",
+            &["3:19: only \"local\" has a meaning before the shared limiter, which comes with a later version"],
+        ),
+    ]);
+}
+
+#[test]
+fn sections_of_a_later_version_say_so() {
+    check(&[
+        ("[auth.jwt]\nsecret = \"x\"", &["1:2: [auth] (sign-in of customers) comes with a later version; remove it"]),
+        ("[mail]", &["1:2: [mail] (mail) comes with a later version; remove it"]),
+        ("[portal]\ntitle = \"x\"", &["1:2: [portal] (the portal) comes with a later version; remove it"]),
+        ("[billing.stripe]\nsecret_key = \"x\"", &["1:2: [billing] (Stripe) comes with a later version; remove it"]),
+        (
+            "[usage]\nretention = \"30d\"",
+            &["1:2: [usage] (the request log and notices) comes with a later version; remove it"],
+        ),
+    ]);
+}

@@ -1,0 +1,186 @@
+//! What good files mean.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tollgate_config::{
+    Access, ByteLimit, Condition, Config, Cost, Database, LimiterMode, OnLimiterDown, RateScope, Route, Scheme,
+    Threads, changed_settings, parse,
+};
+use tollgate_domain::{LimitSet, Plan};
+
+use crate::{environment, good};
+
+fn only_route(text: &str) -> Route {
+    let mut routes = good(&format!("[[routes]]\n{text}\n[plans.pro]\nrank = 4\n[plans.public]")).config.policy.routes;
+    assert_eq!(routes.len(), 1);
+    routes.remove(0)
+}
+
+fn plan(text: &str) -> Plan {
+    let plans = good(&format!("[plans.pro]\n{text}")).config.policy.plans;
+    Plan::clone(plans.get("pro").expect("the plan"))
+}
+
+#[test]
+fn settings_are_typed() {
+    let text = "[gateway]\nlisten = \"127.0.0.1:${PORT}\"\nmount = \"\"\ninvalid_key_status = 401\n\
+                drain_timeout = \"0s\"\nmax_body = \"64KiB\"\nmax_header = 2048\nmax_connections = \"1_000\"\nthreads = 3\n\
+                [upstream]\nurl = \"https://Example.COM/base/\"\n\
+                [limits]\nmode = \"exact\"\nrate_scope = \"key\"\nenforce = false\n";
+    let settings = good(text).config.settings;
+    let gateway = settings.gateway;
+    assert_eq!(gateway.listen, ["127.0.0.1:8090".parse().expect("an address")]);
+    assert_eq!(gateway.mount, None);
+    assert_eq!(gateway.invalid_key_status, StatusCode::UNAUTHORIZED);
+    assert_eq!(gateway.drain_timeout, Duration::ZERO);
+    assert_eq!(gateway.max_body, ByteLimit::Bytes(65_536));
+    assert_eq!(gateway.max_header, 2048);
+    assert_eq!(gateway.max_connections.get(), 1_000);
+    assert_eq!(gateway.threads, Threads::Count(NonZeroUsize::new(3).expect("three")));
+    let url = settings.upstream.url;
+    assert_eq!((url.scheme, &*url.host, url.port, &*url.base_path), (Scheme::Https, "example.com", 443, "/base"));
+    assert_eq!(url.to_string(), "https://example.com:443/base");
+    assert_eq!(settings.limits.mode, LimiterMode::Exact);
+    assert_eq!(settings.limits.rate_scope, RateScope::Key);
+    assert!(!settings.limits.enforce);
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    for (file, database, expected) in [
+        ("/etc/tollgate/tollgate.toml", "", "/etc/tollgate/tollgate.db"),
+        ("/etc/tollgate/tollgate.toml", "[store]\ndatabase = \"sqlite://data/t.db\"", "/etc/tollgate/data/t.db"),
+        ("/etc/tollgate/tollgate.toml", "[store]\ndatabase = \"sqlite:///var/t.db\"", "/var/t.db"),
+        ("tollgate.toml", "", "tollgate.db"),
+    ] {
+        let config = parse(database, Path::new(file), &environment).expect("no problems").config;
+        assert_eq!(config.settings.store.database, Database::Sqlite { path: PathBuf::from(expected) }, "{database}");
+        assert_eq!(config.source.as_deref(), Some(Path::new(file)));
+    }
+    let Database::Sqlite { path } = Config::default_for_missing_file().settings.store.database;
+    assert_eq!(path, Path::new("tollgate.db"));
+}
+
+#[test]
+fn mounts_take_whole_segments() {
+    let mount = good("[gateway]\nmount = \"/a/b\"").config.settings.gateway.mount.expect("a mount");
+    for (path, rest) in
+        [("/a/b", Some("")), ("/a/b/", Some("/")), ("/a/b/v1/me", Some("/v1/me")), ("/a/bc", None), ("/a", None)]
+    {
+        assert_eq!(mount.strip(path), rest, "{path}");
+    }
+}
+
+#[test]
+fn the_admin_api_is_reached_where_it_listens_unless_told_otherwise() {
+    for (text, url) in [
+        ("", "http://127.0.0.1:8081/"),
+        ("listen = \"10.1.2.3:81\"", "http://10.1.2.3:81/"),
+        ("listen = \"0.0.0.0:81\"", "http://127.0.0.1:81/"),
+        ("listen = \"[::]:81\"", "http://[::1]:81/"),
+        ("url = \"https://admin.internal/base\"", "https://admin.internal/base"),
+    ] {
+        let admin = good(&format!("[admin]\n{text}")).config.settings.admin;
+        assert_eq!(admin.reach().as_str(), url, "{text}");
+    }
+}
+
+#[test]
+fn plans_limit_what_they_name_and_nothing_else() {
+    for (text, burst, windows, quota) in [
+        ("", None, 0, None),
+        ("rate = \"unlimited\"\nquota = \"unlimited\"", None, 0, None),
+        ("rate = \"600/minute\"", Some(60), 0, None),
+        ("rate = \"600/minute\"\nburst = 1_000", Some(1_000), 0, None),
+        ("rate = \"600/minute\"\nburst = \"1_000\"", Some(1_000), 0, None),
+        ("rate = \"5/second\"", Some(5), 0, None),
+        ("rate = \"0/minute\"\nquota = \"0/month\"", Some(0), 0, Some(0)),
+        ("windows = [\"1/minute\", \"10/hour\", \"100/day\", \"1_000/30d\"]", None, 4, None),
+        ("quota = \"10_000/month\"", None, 0, Some(10_000)),
+    ] {
+        let LimitSet { bucket, windows: read, quota: read_quota } = plan(text).limits;
+        assert_eq!((bucket.map(|b| b.burst()), read.len(), read_quota.limit), (burst, windows, quota), "{text}");
+    }
+}
+
+#[test]
+fn plans_carry_what_is_shown_and_what_gates() {
+    let plan = plan(
+        "rank = -2\napi = false\ndisplay_name = \"Pro\"\ndescription = \"For all.\"\nhighlights = [\"a\", \"b\"]\n\
+         price = \"1_000.50 EUR/year\"\nmax_keys = 3\nfeatures = [\"llm\"]\nstripe_prices = [\"price_1\"]\nmeters = {}",
+    );
+    assert_eq!((plan.rank, plan.api, plan.max_keys), (-2, false, Some(3)));
+    assert_eq!(plan.price.map(|price| price.to_string()).as_deref(), Some("1000.50 EUR/year"));
+    assert_eq!(plan.highlights, ["a", "b"]);
+    assert!(plan.features.contains("llm"));
+    assert_eq!(self::plan("max_keys = \"unlimited\"").max_keys, None);
+}
+
+#[test]
+fn a_route_without_more_than_a_path_is_keyed_and_costs_one() {
+    let route = only_route("path = \"/reports/{id}/*\"");
+    assert_eq!(route.name.as_str(), "reports-id-all");
+    assert_eq!((route.access, route.cost, route.methods, route.max_body), (Access::Key, Cost::Fixed(1), None, None));
+    assert!(!route.encoded_slash_keep && !route.path_params_keep);
+    assert!(route.allows(&Method::DELETE));
+    let unmatched = Route::unmatched(1);
+    assert_eq!((unmatched.access, unmatched.cost), (Access::Key, Cost::Fixed(1)));
+    assert!(unmatched.path.matches("/") && unmatched.path.matches("/a/b"));
+}
+
+#[test]
+fn routes_are_typed() {
+    let route = only_route(
+        "path = \"/a\"\nname = \"my/route\"\nmethods = [\"GET\", \"POST\"]\nheaders = { X-Version = \"2\" }\n\
+         query = { format = true }\naccess = \"optional\"\nmin_plan = \"pro\"\ncost_max = 20\nmax_body = 10\n\
+         encoded_slash = \"keep\"\npath_params = \"keep\"\non_limiter_down = \"local\"\nupgrade = false",
+    );
+    assert_eq!(route.name.as_str(), "my/route");
+    let methods = route.methods.expect("methods");
+    assert_eq!(methods.to_string(), "GET, HEAD, POST", "GET serves HEAD");
+    assert!(methods.contains(&Method::HEAD) && !methods.contains(&Method::PUT) && !methods.contains(&Method::TRACE));
+    assert_eq!(route.headers, [(http::HeaderName::from_static("x-version"), Condition::Equals("2".into()))]);
+    assert_eq!(route.query, [("format".into(), Condition::Present)]);
+    assert_eq!(route.min_plan.map(|least| least.rank), Some(4));
+    assert_eq!((route.cost, route.cost.upfront()), (Cost::UpTo(20), 20));
+    assert_eq!(route.max_body, Some(ByteLimit::Bytes(10)));
+    assert_eq!(route.on_limiter_down, Some(OnLimiterDown::Local));
+    assert!(route.encoded_slash_keep && route.path_params_keep);
+}
+
+#[test]
+fn names_come_from_paths_and_are_unique() {
+    let text = "[[routes]]\npath = \"/\"\n[[routes]]\npath = \"/a/{id}\"\nmethods = [\"GET\"]\n\
+                [[routes]]\npath = \"/a/{id}\"\n[[routes]]\npath = \"/b\"\nname = \"a-id-2\"\n\
+                [[routes]]\npath = \"/unmatched\"\n[[routes]]\npath = \"/caf%C3%A9/\"\n[[routes]]\npath = \"/*\"\n";
+    let policy = good(text).config.policy;
+    let names: Vec<_> = policy.routes.iter().map(|route| (route.index, route.name.as_str())).collect();
+    assert_eq!(
+        names,
+        [(0, "root"), (1, "a-id"), (2, "a-id-3"), (3, "a-id-2"), (4, "unmatched-2"), (5, "caf-C3-A9"), (6, "all"),]
+    );
+    let long = format!("path = \"/{}\"", "x".repeat(500));
+    assert_eq!(only_route(&long).name.as_str().len(), 52);
+}
+
+#[test]
+fn changed_settings_are_named_and_policy_is_none_of_them() {
+    let old = good("").config;
+    for (text, changed, same_hash) in [
+        ("# a comment", vec![], true),
+        ("[gateway]\nlisten = \"127.0.0.1:9\"", vec!["gateway.listen"], true),
+        ("[gateway]\nmax_body = \"1MB\"\n[log]\nformat = \"line\"", vec!["gateway.max_body", "log.format"], false),
+        ("[gateway]\ndrain_timeout = \"30_000ms\"", vec![], true),
+        ("[plans.pro]\nrate = \"1/minute\"", vec![], false),
+        ("[cors]\norigins = [\"https://example.com\"]", vec![], false),
+    ] {
+        let new = good(text).config;
+        assert_eq!(changed_settings(&old.settings, &new.settings), changed, "{text}");
+        assert_eq!(old.hash() == new.hash(), same_hash, "{text}");
+    }
+    let hash = old.hash();
+    assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hash}");
+}

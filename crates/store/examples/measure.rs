@@ -1,0 +1,162 @@
+//! Measures the store on this machine: `cargo run -p tollgate-store --example measure [KEYS]`. It prints figures and
+//! judges none.
+
+#![expect(clippy::print_stdout, reason = "figures are what it is for")]
+
+use std::time::{Duration, Instant};
+
+use tollgate_domain::{
+    AccountId, DAY_US, HOUR_US, KeyHash, KeyId, NodeId, Period, PlanTable, RouteName, SECOND_US, StatusClass,
+    Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
+};
+use tollgate_store::{ImportedKey, NewAudit, SeedQuery, SqliteStore, Store};
+
+/// Keys that are made unless the command line says otherwise.
+const KEYS: u64 = 100_000;
+/// Keys imported at once.
+const KEYS_AT_ONCE: u64 = 10_000;
+/// Keys looked up.
+const LOOKUPS: u64 = 5_000;
+/// Lines of a large batch.
+const LINES: u64 = 2_000;
+/// Batches of one line: a day of one busy key.
+const SMALL_BATCHES: u64 = 2_000;
+
+const NOW: Timestamp = Timestamp::from_secs(1_772_366_400);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let keys = std::env::args().nth(1).map_or(Ok(KEYS), |text| text.parse())?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("tollgate.db");
+    let store = SqliteStore::open(&path).await?;
+    import(&store, keys).await?;
+    find(&store, keys).await?;
+    large_batches(&store).await?;
+    small_batches(&store).await?;
+    seed(&store).await?;
+    store.close().await;
+    println!("the file holds {} MiB", std::fs::metadata(&path)?.len() >> 20);
+    Ok(())
+}
+
+fn random(number: u64) -> [u8; 10] {
+    let mut bytes = [0; 10];
+    bytes[2..].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    bytes
+}
+
+fn account(number: u64) -> AccountId {
+    AccountId::new(NOW, random(number))
+}
+
+fn key(number: u64) -> KeyId {
+    KeyId::new(NOW, random(number))
+}
+
+fn hash(number: u64) -> KeyHash {
+    let mut bytes = [0; 32];
+    for (part, chunk) in (1_u64..).zip(bytes.chunks_mut(8)) {
+        chunk.copy_from_slice(&(number + part).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    }
+    KeyHash::from_bytes(bytes)
+}
+
+async fn import(store: &SqliteStore, keys: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let audit = NewAudit { actor: "measure".into(), action: "keys.import", at: NOW, detail: serde_json::Value::Null };
+    let began = Instant::now();
+    for first in (0..keys).step_by(usize::try_from(KEYS_AT_ONCE)?) {
+        let lines: Vec<ImportedKey> = (first..keys.min(first + KEYS_AT_ONCE))
+            .map(|number| ImportedKey {
+                id: key(number),
+                hash: hash(number),
+                email: format!("owner{number}@example.com"),
+                account_id_if_new: account(number),
+                plan: None,
+                name: None,
+                revoked: false,
+                cap: None,
+                used: 1,
+                cycle_start: None,
+                expires_at: None,
+            })
+            .collect();
+        store.import_keys(&lines, &PlanTable::default(), NOW, &audit).await?;
+    }
+    rate("keys imported, each with its account and its use", keys, began.elapsed());
+    Ok(())
+}
+
+async fn find(store: &SqliteStore, keys: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let mut times = Vec::new();
+    for number in 0..LOOKUPS {
+        let hash = hash(number.wrapping_mul(7_919) % keys);
+        let began = Instant::now();
+        let found = store.find_key(&hash).await?;
+        times.push(began.elapsed());
+        assert!(found.is_some(), "every key was imported");
+    }
+    times.sort_unstable();
+    let at = |part: usize| times[times.len() * part / 100];
+    println!("find_key among {keys}: median {:?}, 99th percentile {:?}", at(50), at(99));
+    Ok(())
+}
+
+fn batch(node: u8, sequence: u64, end: Timestamp, lines: u64) -> UsageBatch {
+    let line = |number| UsageLine {
+        key: UsageKey {
+            account: account(number),
+            key: key(number),
+            route: RouteName::new("events-id").expect("a good name"),
+            status: StatusClass::Success,
+            period: Period::calendar_month(NOW),
+        },
+        tally: UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() },
+    };
+    let node = NodeId::new(NOW, [node; 10]);
+    UsageBatch { node, sequence, start: end + -SECOND_US, end, lines: (0..lines).map(line).collect() }
+}
+
+async fn large_batches(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
+    let batches: Vec<_> =
+        (1_u32..=20).map(|sequence| batch(1, sequence.into(), NOW + i64::from(sequence) * SECOND_US, LINES)).collect();
+    let began = Instant::now();
+    for batch in &batches {
+        store.store_batch(batch).await?;
+    }
+    rate(&format!("lines stored in batches of {LINES}"), 20 * LINES, began.elapsed());
+    Ok(())
+}
+
+async fn small_batches(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
+    let step_us = DAY_US / i64::try_from(SMALL_BATCHES)?;
+    let began = Instant::now();
+    let mut end = NOW + -DAY_US;
+    for sequence in 1..=SMALL_BATCHES {
+        end = end + step_us;
+        store.store_batch(&batch(2, sequence, end, 1)).await?;
+    }
+    rate("batches stored of one line", SMALL_BATCHES, began.elapsed());
+    Ok(())
+}
+
+async fn seed(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
+    for (what, resolution_us) in [("exactly", 1), ("at a 256th of a day", DAY_US / 256), ("by the hour", HOUR_US)] {
+        let query = SeedQuery {
+            account: account(0),
+            key: Some(key(0)),
+            since: NOW + -DAY_US,
+            resolution_us,
+            period: Period::calendar_month(NOW),
+        };
+        let began = Instant::now();
+        let seed = store.seed(&query).await?;
+        println!("seed of a day {what}: {} groups in {:?}", seed.account.debits.len(), began.elapsed());
+    }
+    Ok(())
+}
+
+fn rate(what: &str, count: u64, elapsed: Duration) {
+    let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1);
+    println!("{count} {what} in {elapsed:?}: {} a second", count.saturating_mul(1_000_000) / micros);
+}

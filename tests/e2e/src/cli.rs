@@ -1,0 +1,79 @@
+//! Runs one command to its end.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::binary::tollgate;
+use crate::process::Process;
+use crate::wait::PATIENCE;
+
+/// What a command printed, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    /// Its exit status; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Printed {
+    /// Asserts that it is done (exit status 0), and gives it back.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn done(self) -> Self {
+        self.exits(0)
+    }
+
+    /// Asserts its exit status.
+    ///
+    /// # Panics
+    /// When it is another.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Asserts that standard error holds this text.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "no {text:?} in: {}", self.stderr);
+        self
+    }
+
+    /// Standard output as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in {}\nstderr: {}", self.stdout, self.stderr))
+    }
+}
+
+/// Runs `tollgate` with these arguments in this folder until it ends by itself.
+///
+/// # Panics
+/// When it does not end soon.
+#[track_caller]
+pub fn run(folder: &Path, arguments: &[impl AsRef<OsStr>], stdin: Option<&Path>) -> Printed {
+    let mut command = Command::new(tollgate());
+    command.args(arguments).current_dir(folder).env_remove("TOLLGATE_CONFIG");
+    command.stdin(stdin.map_or_else(Stdio::null, |path| std::fs::File::open(path).expect("the input is there").into()));
+    let scratch = tempfile::tempdir().expect("a folder");
+    let mut process = Process::spawn(&mut command, scratch.path());
+    let status = process.wait_for_end(PATIENCE);
+    let status = status.unwrap_or_else(|| panic!("the command did not end in {PATIENCE:?}: {}", process.stderr()));
+    Printed { code: status.code(), stdout: process.stdout(), stderr: process.stderr() }
+}

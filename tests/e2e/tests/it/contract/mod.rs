@@ -1,0 +1,6 @@
+//! The outside contract of the gateway: statuses, words, codes, headers.
+
+mod headers;
+mod refusals;
+mod unavailable;
+mod unenforced;
