@@ -29,6 +29,38 @@ const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// # Errors
 /// Every problem at once, in the order of the file; a file that cannot be read is one of them.
 pub fn load(path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagnostics> {
+    parse(&text_of(path)?, path, environment)
+}
+
+/// How a running process is reached: what `[admin]` and `[store]` say of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AdminAccess {
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// `[store]`, beside whose database a token that nobody chose is kept.
+    pub store: StoreConfig,
+}
+
+/// Reads from a file how the process it governs is reached, and nothing else: a mistake elsewhere in it, or a variable
+/// that is set for the process only, must not keep an operator from revoking a key.
+///
+/// # Errors
+/// What is wrong with these two sections, or that the file cannot be read.
+pub fn load_admin_access(path: &Path, environment: &dyn Environment) -> Result<AdminAccess, Diagnostics> {
+    let text = text_of(path)?;
+    let source = Source::new(&text, path);
+    let readable = Readable::of(&source);
+    let syntax = source::read(&source, &readable);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let reader = Reader::new(&source, &syntax, environment, folder);
+    let root = reader.root();
+    let admin = AdminConfig::read(&root.section("admin"), &mut Listeners::default());
+    let store = StoreConfig::read(&root.section("store"));
+    let (diagnostics, errors) = reader.into_section_diagnostics();
+    if errors { Err(Diagnostics(diagnostics)) } else { Ok(AdminAccess { admin, store }) }
+}
+
+fn text_of(path: &Path) -> Result<String, Diagnostics> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
@@ -37,15 +69,13 @@ pub fn load(path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagno
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(at_start(path, "the file is too large for a configuration: over 32 MiB".into()));
     }
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text, path, environment),
-        Err(error) => {
-            let good = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
-            let source = Source::new(good, path);
-            let message = "the file is not UTF-8: this byte belongs to no character".into();
-            Err(Diagnostics(vec![source.diagnostic(good.len(), Severity::Error, message)]))
-        }
-    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good_up_to = error.utf8_error().valid_up_to();
+        let good = std::str::from_utf8(&error.as_bytes()[..good_up_to]).unwrap_or_default();
+        let source = Source::new(good, path);
+        let message = "the file is not UTF-8: this byte belongs to no character".into();
+        Diagnostics(vec![source.diagnostic(good.len(), Severity::Error, message)])
+    })
 }
 
 /// Checks a text as if it stood in the file `path`, which need not exist.

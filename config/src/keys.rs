@@ -21,14 +21,12 @@ pub struct KeysConfig {
     pub pepper: Option<Secret>,
     /// Other shapes that imported keys have.
     pub also_accept: Vec<ShapePattern>,
-    /// The same shapes as the file writes them, for showing and comparing.
-    pub also_accept_written: Vec<Box<str>>,
 }
 
 impl KeysConfig {
     pub(crate) fn read(table: &Table<'_>) -> Self {
         let mut config = Self::default();
-        let Self { prefix, header, query, pepper, also_accept, also_accept_written } = &mut config;
+        let Self { prefix, header, query, pepper, also_accept } = &mut config;
         table.read("prefix", prefix, read_prefix);
         table.read("header", header, read_header);
         table.read_optional("query", query, |item| {
@@ -40,7 +38,7 @@ impl KeysConfig {
         });
         *pepper = secret::read(table, "pepper", "pepper_file").map(|(pepper, _)| pepper);
         if let Some(shapes) = table.take("also_accept").and_then(|item| item.list_of(read_shape)) {
-            (*also_accept, *also_accept_written) = shapes.into_iter().unzip();
+            *also_accept = shapes;
         }
         table.finish();
         config
@@ -76,7 +74,7 @@ fn read_header(item: &Item<'_>) -> Option<HeaderName> {
     Some(name)
 }
 
-fn read_shape(item: &Item<'_>) -> Option<(ShapePattern, Box<str>)> {
+fn read_shape(item: &Item<'_>) -> Option<ShapePattern> {
     let text = item.text()?;
     let Some(shape) = ShapePattern::new(&text.value) else {
         item.refuse(&text, "the shape of a key: visible ASCII, `*` for any of it, such as \"rk_*\"");
@@ -85,7 +83,7 @@ fn read_shape(item: &Item<'_>) -> Option<(ShapePattern, Box<str>)> {
     if text.value.bytes().all(|byte| byte == b'*') {
         item.reader.warning(item.offset(), "this lets any text cause a look-up; write what your keys begin with");
     }
-    Some((shape, text.value.into()))
+    Some(shape)
 }
 
 impl Default for KeysConfig {
@@ -96,7 +94,6 @@ impl Default for KeysConfig {
             query: None,
             pepper: None,
             also_accept: Vec::new(),
-            also_accept_written: Vec::new(),
         }
     }
 }

@@ -45,7 +45,7 @@ pub use config::{Config, Loaded, Policy, Settings, changed_settings};
 pub use cors::{Allowed, Cors, Origin};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use environment::{Environment, ProcessEnvironment};
-pub use file::{load, parse};
+pub use file::{AdminAccess, load, load_admin_access, parse};
 pub use gateway::{GatewayConfig, MountPath, Threads};
 pub use keys::KeysConfig;
 pub use limits::{LimitHeaders, LimiterMode, LimitsConfig, OnLimiterDown, RateScope};

@@ -94,14 +94,19 @@ impl<'c> Reader<'c> {
         Table::new(self, "", String::new(), self.syntax.root.get_ref(), 0)
     }
 
-    /// Everything found, syntax errors among it, in the order of the file; and whether any of it is an error.
+    /// Everything that was found, in the order of the file, and whether any of it is an error.
     pub(crate) fn into_diagnostics(self) -> (Vec<Diagnostic>, bool) {
-        let mut found = self.found.into_inner();
-        found.extend(self.syntax.errors.iter().map(|(offset, message)| Found {
+        self.found.borrow_mut().extend(self.syntax.errors.iter().map(|(offset, message)| Found {
             offset: *offset,
             severity: Severity::Error,
             message: message.clone(),
         }));
+        self.into_section_diagnostics()
+    }
+
+    /// The same without the file's syntax errors: what was found in the sections that were read.
+    pub(crate) fn into_section_diagnostics(self) -> (Vec<Diagnostic>, bool) {
+        let found = self.found.into_inner();
         let errors = found.iter().any(|found| found.severity == Severity::Error);
         let place = |found: Found| self.source.diagnostic(found.offset, found.severity, found.message);
         (found.into_iter().map(place).collect(), errors)

@@ -3,7 +3,7 @@
 //! Every field is named by destructuring, so that a new one cannot be left out.
 
 use http::HeaderValue;
-use tollgate_domain::{LimitSet, Plan, QuotaPeriod};
+use tollgate_domain::{LimitSet, Plan, QuotaPeriod, ShapePattern};
 
 use crate::admin::{AdminConfig, AdminToken, MetricsConfig};
 use crate::config::{Policy, Settings};
@@ -123,13 +123,13 @@ fn store_entries(store: &StoreConfig) -> Entries {
 }
 
 fn keys_entries(keys: &KeysConfig) -> Entries {
-    let KeysConfig { prefix, header, query, pepper, also_accept: _, also_accept_written } = keys;
+    let KeysConfig { prefix, header, query, pepper, also_accept } = keys;
     vec![
         ("keys.prefix", Some(Value::text(prefix))),
         ("keys.header", Some(Value::text(header))),
         ("keys.query", query.as_ref().map(Value::text)),
         ("keys.pepper", pepper.clone().map(Value::Secret)),
-        ("keys.also_accept", Some(Value::list(also_accept_written))),
+        ("keys.also_accept", Some(Value::list(also_accept.iter().map(ShapePattern::as_str)))),
     ]
 }
 

@@ -141,7 +141,7 @@ pub(super) async fn rotate(
         RotateKey::NotActive(key) => {
             let state = key.state(now).as_str();
             let detail =
-                format!("The key is {}, so there is nothing to rotate; make a new one", state.replace('_', " "));
+                format!("The key is {}, so it cannot be rotated: rotate its successor if it has one, or make a new key", state.replace('_', " "));
             Err(Problem::new(ProblemCode::KeyNotActive, detail).with("state", state))
         }
         RotateKey::PredecessorInGrace { grace_until } => {
@@ -216,7 +216,7 @@ fn refuse_other_plan(account: &Account, asked: Option<&PlanName>, entitlement: &
     let Some(asked) = asked.filter(|asked| Some(*asked) != effective) else { return Ok(()) };
     let on = effective.map_or_else(|| "has no plan".to_owned(), |plan| format!("is on plan `{plan}`"));
     let detail = format!(
-        "The account {on}, not on `{asked}`; leave the plan out, or change it first with `tollgate accounts set-plan {} {asked}`",
+        "The account {on}, not on `{asked}`; name the account without a plan, or change its plan first with `tollgate accounts set-plan {} {asked}`",
         account.id
     );
     Err(Problem::new(ProblemCode::OtherPlan, detail)

@@ -1,5 +1,6 @@
 //! The configuration as its users meet it: files in, values or diagnostics out.
 
+mod access;
 mod examples;
 mod mistakes;
 mod robustness;

@@ -12,12 +12,12 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
-use tollgate_config::{AdminToken, Database, Settings};
+use tollgate_config::{AdminAccess, AdminToken, Database};
 use url::Url;
 
 use crate::run;
 
-pub(crate) use error::{ClientError, Problem};
+pub(crate) use error::{ClientError, FieldError, Problem};
 
 /// How long one call may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,11 +46,11 @@ pub(crate) enum Token {
 
 impl Token {
     /// The configuration's own, or the one kept beside the database.
-    fn of(settings: &Settings) -> Self {
-        match &settings.admin.token {
+    fn of(access: &AdminAccess) -> Self {
+        match &access.admin.token {
             AdminToken::Given(secret) => Self::Known(secret.reveal().to_owned()),
             AdminToken::KeptBesideStore => {
-                let Database::Sqlite { path } = &settings.store.database;
+                let Database::Sqlite { path } = &access.store.database;
                 Self::read(&run::token_file(path))
             }
         }
@@ -74,9 +74,9 @@ pub(crate) struct AdminClient {
 }
 
 impl AdminClient {
-    /// The one that these settings name.
-    pub(crate) fn of(settings: &Settings) -> Result<Self, ClientError> {
-        Self::new(settings.admin.reach(), Token::of(settings))
+    /// The one that a configuration names.
+    pub(crate) fn of(access: &AdminAccess) -> Result<Self, ClientError> {
+        Self::new(access.admin.reach(), Token::of(access))
     }
 
     /// The one at this address. No proxy stands between, and no redirect is followed: the token goes nowhere else.

@@ -162,3 +162,19 @@ fn the_index_agrees_with_trying_every_route_in_turn() {
         }
     }
 }
+
+proptest::proptest! {
+    /// A pattern that could never match what the guard lets through, or a path written two ways, is refused when the
+    /// file is read: a literal pattern is its own canonical path.
+    #[test]
+    fn a_pattern_without_parameters_is_a_path_as_the_guard_writes_it(path in "/[a-zA-Z0-9%./;\\\\~{}:@ -]{0,12}") {
+        if let Ok(pattern) = tollgate_config::PathPattern::parse(&path)
+            && !pattern.matches_below()
+            && pattern.segments().iter().all(|segment| matches!(segment, Segment::Literal(_)))
+        {
+            let canonical = crate::guard::target::canonical_path(&path);
+            proptest::prop_assert_eq!(canonical.as_deref(), Ok(path.as_str()));
+            proptest::prop_assert!(pattern.matches(&path));
+        }
+    }
+}

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::ports::free_ports;
 use crate::process::{Process, Stopped};
 use crate::setup::{Addresses, Setup};
-use crate::wait::{PATIENCE, eventually};
+use crate::wait::{PATIENCE, eventually, eventually_or_tell};
 
 /// How often other ports are tried when somebody took the free ones first.
 const PORT_TRIES_MAX: usize = 5;
@@ -175,10 +175,16 @@ impl Gate {
         fs::read_to_string(self.folder().join("admin-token")).expect("the gate made a token").trim().to_owned()
     }
 
-    /// Asks the operator API.
+    /// Asks the operator API with the token that the gate keeps.
     #[track_caller]
     pub fn operator(&self, target: &str) -> Answer {
-        let request = Request::get(target).header("authorization", &format!("Bearer {}", self.token()));
+        self.operator_with(target, &self.token())
+    }
+
+    /// Asks the operator API with this token.
+    #[track_caller]
+    pub fn operator_with(&self, target: &str, token: &str) -> Answer {
+        let request = Request::get(target).header("authorization", &format!("Bearer {token}"));
         ask(self.addresses.admin, &request)
     }
 
@@ -241,7 +247,8 @@ impl Gate {
     /// Waits for a line of the log of which this is true.
     #[track_caller]
     pub fn await_log(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
-        eventually(&format!("a line of the log: {what}"), || self.log().lines().find(|line| is_it(line)).map(str::to_owned))
+        let find = || self.log().lines().find(|line| is_it(line)).map(str::to_owned);
+        eventually_or_tell(&format!("a line of the log: {what}"), find, || self.log())
     }
 
     /// Waits for the access-log line of a request, in JSON.
@@ -262,10 +269,11 @@ impl Gate {
             metrics.text().lines().find(|line| line.starts_with("tollgate_config_info{")).map(str::to_owned)
         };
         let failures = |metrics: &Metrics| metrics.count("tollgate_config_reload_failures_total", &[]);
-        eventually("the configuration is read again", || {
+        let is_read = || {
             let now = self.metrics();
             (hash(&now) != hash(before) || failures(&now) != failures(before)).then_some(())
-        });
+        };
+        eventually_or_tell("the configuration is read again", is_read, || self.log());
     }
 
     /// Edits the file and waits until it was read again.

@@ -14,13 +14,25 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// # Panics
 /// When there is none within [`PATIENCE`]; `what` says what was waited for.
 #[track_caller]
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    eventually_or_tell(what, ask, String::new)
+}
+
+/// The same, telling more when it was in vain.
+#[track_caller]
+pub(crate) fn eventually_or_tell<T>(
+    what: &str,
+    mut ask: impl FnMut() -> Option<T>,
+    tell: impl FnOnce() -> String,
+) -> T {
     let began = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        if began.elapsed() > PATIENCE {
+            panic!("waited {PATIENCE:?} in vain: {what}\n{}", tell());
+        }
         thread::sleep(PAUSE);
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
 use crate::args::Import;
-use crate::client::{AdminClient, ClientError, Problem};
+use crate::client::{AdminClient, ClientError, FieldError, Problem};
 use crate::commands::Failure;
 use crate::commands::rows::{self, Columns, LineError};
 use crate::output;
@@ -72,8 +72,11 @@ fn say_line_errors(name: &str, errors: &[LineError]) -> Failure {
 /// Every row that was refused, as `FILE:LINE: message`, and what holds for the file as a whole.
 fn refusal(name: &str, problem: &Problem) -> String {
     let of_lines = problem.errors.iter().filter_map(|error| error.line.map(|line| format!("{name}:{line}: {error}")));
-    let of_file = problem.errors.iter().filter(|error| error.line.is_none()).map(|error| format!("{name}: {error}"));
-    let own_detail = problem.own_detail().map(|detail| format!("{name}: {detail}"));
+    let own_detail = problem.own_detail();
+    let repeated = |error: &&FieldError| own_detail.as_ref().is_some_and(|detail| detail.contains(&error.detail));
+    let of_file = problem.errors.iter().filter(|error| error.line.is_none() && !repeated(error));
+    let of_file = of_file.map(|error| format!("{name}: {error}"));
+    let own_detail = own_detail.as_ref().map(|detail| format!("{name}: {detail}"));
     let lines = of_lines.chain(of_file).chain(own_detail);
     // Named rows come with a detail that says that none was taken.
     if problem.errors.is_empty() { with_end(lines) } else { lines.collect::<Vec<_>>().join("\n") }
@@ -101,8 +104,9 @@ mod tests {
     #[test]
     fn refused_rows_are_printed_by_line_and_the_file_as_a_whole_last() {
         let problem: Problem = serde_json::from_value(json!({
-            "status": 422, "code": "invalid_fields", "detail": "3 things are wrong in 9 rows, so none was taken over; see `errors`. 1 of them holds a bcrypt hash",
+            "status": 422, "code": "invalid_fields", "detail": "3 things are wrong in 9 rows, so none was taken over; see `errors`. 1 row holds a bcrypt hash",
             "errors": [
+                { "pointer": "#/rows", "detail": "1 row holds a bcrypt hash" },
                 { "pointer": "#/rows/0/email", "line": 2, "column": "email", "detail": "`x` is not an e-mail address" },
                 { "pointer": "#/rows/4/plan", "line": 6, "column": "plan", "detail": "there is no plan `gold`" },
                 { "pointer": "#/rows", "detail": "too many" },
@@ -112,8 +116,18 @@ mod tests {
         let expected = "keys.csv:2: email: `x` is not an e-mail address\n\
                         keys.csv:6: plan: there is no plan `gold`\n\
                         keys.csv: rows: too many\n\
-                        keys.csv: 3 things are wrong in 9 rows, so none was taken over. 1 of them holds a bcrypt hash";
+                        keys.csv: 3 things are wrong in 9 rows, so none was taken over. 1 row holds a bcrypt hash";
         assert_eq!(refusal("keys.csv", &problem), expected);
+    }
+
+    #[test]
+    fn a_refusal_of_the_whole_file_is_told_once() {
+        let problem: Problem = serde_json::from_value(json!({
+            "status": 422, "code": "invalid_fields", "detail": "too many rows",
+            "errors": [{ "pointer": "#/rows", "detail": "too many rows" }],
+        }))
+        .expect("a problem");
+        assert_eq!(refusal("keys.csv", &problem), "keys.csv: rows: too many rows");
     }
 
     #[test]

@@ -83,8 +83,7 @@ fn exit_code(failure: &Failure) -> ExitCode {
 
 /// The admin API that the configuration names.
 fn admin_client(config: Option<&Path>) -> Result<AdminClient, Failure> {
-    let loaded = run::load_config(config)?;
-    Ok(AdminClient::of(&loaded.config.settings)?)
+    Ok(AdminClient::of(&run::load_admin_access(config)?)?)
 }
 
 /// Runs one command's calls on this thread.

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tollgate_admin_api::{AdminDeps, NodeFacts, OperatorToken, load_or_create_token};
-use tollgate_config::{AdminToken, Config, Database, Live, Loaded, ProcessEnvironment, Settings, Threads};
+use tollgate_config::{AdminAccess, AdminToken, Config, Database, Live, Loaded, ProcessEnvironment, Settings, Threads};
 use tollgate_domain::{Clock, NodeId};
 use tollgate_gateway::listener::{BoundListeners, bind};
 use tollgate_gateway::metrics::Metrics;
@@ -66,16 +66,30 @@ struct Listeners {
 /// # Errors
 /// Every problem of the file at once.
 pub(crate) fn load_config(named: Option<&Path>) -> anyhow::Result<Loaded> {
-    let default = Path::new(DEFAULT_FILE);
-    let path = match named {
-        Some(path) => path,
-        None if default.exists() => default,
+    match file(named) {
+        Some(path) => Ok(tollgate_config::load(path, &ProcessEnvironment)?),
         None => {
             let config = Config::default_for_missing_file();
-            return Ok(Loaded { config, warnings: Vec::new(), blank: true });
+            Ok(Loaded { config, warnings: Vec::new(), blank: true })
         }
-    };
-    Ok(tollgate_config::load(path, &ProcessEnvironment)?)
+    }
+}
+
+/// Reads from the same file how the running process is reached.
+///
+/// # Errors
+/// What is wrong with the sections that say so.
+pub(crate) fn load_admin_access(named: Option<&Path>) -> anyhow::Result<AdminAccess> {
+    match file(named) {
+        Some(path) => Ok(tollgate_config::load_admin_access(path, &ProcessEnvironment)?),
+        None => Ok(AdminAccess::default()),
+    }
+}
+
+/// The file to read; `None` where there is none and the defaults hold.
+fn file(named: Option<&Path>) -> Option<&Path> {
+    let default = Path::new(DEFAULT_FILE);
+    named.or_else(|| default.exists().then_some(default))
 }
 
 /// Starts everything the configuration names. When it returns, every listener accepts.
@@ -84,6 +98,8 @@ pub(crate) fn load_config(named: Option<&Path>) -> anyhow::Result<Loaded> {
 /// An address cannot be listened on, the database cannot be used, or the operator's token cannot be kept.
 pub(crate) fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let Loaded { config, warnings, .. } = loaded;
+    // Taken before anything that takes time, so that an edit made meanwhile is seen as one.
+    let source = config.source.clone().map(Source::new);
     logging::start(&config.settings.log);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -92,8 +108,9 @@ pub(crate) fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let (gateway, admin) = (listeners.gateway.addresses().to_vec(), listeners.admin.local_addr()?);
     let metrics = listeners.metrics.local_addr()?;
     let runtime = runtime(config.settings.gateway.threads)?;
-    let signals = runtime.block_on(async { StopSignals::listen() }).context("the system gives no signals")?;
-    let (parts, operator_token) = runtime.block_on(build(config, listeners))?;
+    let listen = async { Ok::<_, std::io::Error>((StopSignals::listen()?, signals::reload_requests()?)) };
+    let (signals, reload_requests) = runtime.block_on(listen).context("the system gives no signals")?;
+    let (parts, operator_token) = runtime.block_on(build(config, listeners, source, reload_requests))?;
     tracing::info!(?gateway, %admin, %metrics, "tollgate is up");
     Ok(Running { gateway, admin, metrics, operator_token, signals, runtime, parts })
 }

@@ -32,7 +32,6 @@ impl StopSignals {
     }
 
     /// Ends the process at the next of them, whatever is in flight.
-    #[expect(clippy::exit, reason = "whoever asks twice does not want to wait")]
     pub(crate) async fn exit_on_next(mut self) {
         self.next().await;
         tracing::warn!("a second signal: exiting now");

@@ -4,6 +4,7 @@
 //! [`AccountState`], brings the time, and makes its calls one after another.
 
 mod bucket;
+mod counters;
 mod quota;
 mod seed;
 mod spec;

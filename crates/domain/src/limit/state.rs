@@ -3,17 +3,16 @@
 use arrayvec::ArrayVec;
 
 use super::bucket::BucketState;
+use super::counters::{Counters, Scope, SeenPast};
 use super::quota::QuotaState;
 use super::seed::{Seed, Spending};
 use super::spec::LimitSet;
-use super::standing::{LimitLabel, LimitStanding, Standing};
+use super::standing::{LimitLabel, Standing};
 use super::window::WindowState;
 use crate::id::KeyId;
 use crate::period::Period;
-use crate::time::{DAY_US, SECOND_US, Timestamp};
+use crate::time::{SECOND_US, Timestamp};
 
-/// What a refused caller is told to wait where no wait would help, such as at a rate of zero.
-const HOPELESS_WAIT_US: i64 = DAY_US;
 /// A clock that goes back by less is a reader who was held up between reading it and calling; by more, it was set
 /// back. Taking a late reader for a clock set back would give what refilled meanwhile a second time.
 const SKEW_US_MAX: i64 = 10 * SECOND_US;
@@ -62,14 +61,6 @@ pub enum Outcome {
     Refused(Refused),
     /// Some limit has no state: it must be seeded from the ledger first. A missing counter is never zero.
     Unseeded,
-}
-
-/// Everything counted for one subject.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Counters {
-    bucket: Option<BucketState>,
-    windows: Vec<WindowState>,
-    quota: Option<QuotaState>,
 }
 
 /// What is counted for one key alone.
@@ -254,193 +245,5 @@ impl AccountState {
             self.seen = self.seen.max(now);
         }
         self.seen
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Scope {
-    Account,
-    Key,
-}
-
-impl Scope {
-    fn burst(self) -> LimitLabel {
-        match self {
-            Self::Account => LimitLabel::Burst,
-            Self::Key => LimitLabel::KeyBurst,
-        }
-    }
-
-    fn window(self, window: &WindowState) -> LimitLabel {
-        match self {
-            Self::Account => LimitLabel::Window(window.length()),
-            Self::Key => LimitLabel::KeyWindow(window.length()),
-        }
-    }
-
-    fn quota(self) -> LimitLabel {
-        match self {
-            Self::Account => LimitLabel::Quota,
-            Self::Key => LimitLabel::KeyQuota,
-        }
-    }
-}
-
-impl Counters {
-    /// Brings every counter to now and under the limits of now; false when one has no state.
-    fn advance(&mut self, limits: &LimitSet, period: Period, now: Timestamp) -> bool {
-        match (&mut self.bucket, limits.bucket) {
-            (Some(bucket), Some(spec)) => bucket.advance(spec, now),
-            (None, Some(_)) => return false,
-            (_, None) => self.bucket = None,
-        }
-        if !self.windows.iter().map(WindowState::length).eq(limits.windows.iter().map(|window| window.length))
-            && !self.rearrange_windows(limits)
-        {
-            return false;
-        }
-        self.windows.iter_mut().for_each(|window| window.advance(now));
-        let Some(quota) = &mut self.quota else { return false };
-        quota.roll(period);
-        true
-    }
-
-    /// Puts the windows in the order of a changed plan, without those it no longer has.
-    fn rearrange_windows(&mut self, limits: &LimitSet) -> bool {
-        let find = |length| self.windows.iter().find(|known| known.length() == length).cloned();
-        match limits.windows.iter().map(|window| find(window.length)).collect() {
-            Some(arranged) => {
-                self.windows = arranged;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn waits(
-        &self,
-        limits: &LimitSet,
-        cost: u64,
-        now: Timestamp,
-        scope: Scope,
-        keep: &mut impl FnMut(LimitLabel, i64),
-    ) {
-        if let Some(bucket) = &self.bucket {
-            keep(scope.burst(), bucket.wait_us(cost).unwrap_or(HOPELESS_WAIT_US));
-        }
-        for (window, spec) in self.windows.iter().zip(&limits.windows) {
-            keep(scope.window(window), window.wait_us(cost, spec.limit, now).unwrap_or(HOPELESS_WAIT_US));
-        }
-        if let (Some(quota), Some(limit)) = (&self.quota, limits.quota.limit)
-            && !quota.fits(cost, limit)
-        {
-            keep(scope.quota(), (quota.period.end - now).max(1));
-        }
-    }
-
-    fn take(&mut self, cost: u64, now: Timestamp) {
-        self.bucket.iter_mut().for_each(|bucket| bucket.take(cost));
-        self.windows.iter_mut().for_each(|window| window.add(cost, now));
-        self.quota.iter_mut().for_each(|quota| quota.used = quota.used.saturating_add(cost));
-    }
-
-    /// Adds how each limit stands. `asked` is the cost of a refused call, zero for an admitted one.
-    fn standing(&self, limits: &LimitSet, asked: u64, now: Timestamp, scope: Scope, out: &mut Standing) {
-        if let Some(bucket) = &self.bucket {
-            let (limit, remaining) = (bucket.spec().burst(), bucket.remaining());
-            let next = if remaining < limit { (remaining + 1).max(asked) } else { 0 };
-            out.push(LimitStanding {
-                label: scope.burst(),
-                limit,
-                remaining,
-                used: limit - remaining,
-                reset_us: bucket.wait_us(next).unwrap_or(HOPELESS_WAIT_US),
-                window_secs: Some(bucket.spec().fill_secs()),
-            });
-        }
-        for (window, spec) in self.windows.iter().zip(&limits.windows) {
-            let remaining = window.remaining(spec.limit);
-            let next = if window.total() > 0 { (remaining + 1).max(asked) } else { 0 };
-            out.push(LimitStanding {
-                label: scope.window(window),
-                limit: spec.limit,
-                remaining,
-                used: window.total(),
-                reset_us: window.wait_us(next, spec.limit, now).unwrap_or(HOPELESS_WAIT_US),
-                window_secs: Some(window.length().micros().unsigned_abs() / SECOND_US.unsigned_abs()),
-            });
-        }
-        if let (Some(quota), Some(limit)) = (&self.quota, limits.quota.limit) {
-            out.push(LimitStanding {
-                label: scope.quota(),
-                limit,
-                remaining: limit.saturating_sub(quota.used),
-                used: quota.used,
-                reset_us: (quota.period.end - now).max(0),
-                window_secs: None,
-            });
-        }
-    }
-
-    fn rebase(&mut self, now: Timestamp) {
-        self.bucket.iter_mut().for_each(|bucket| bucket.rebase(now));
-        self.windows.iter_mut().for_each(|window| window.rebase(now));
-    }
-
-    /// Whether full and empty again: as good as never used, but for the quota.
-    fn is_idle(&self, now: Timestamp) -> bool {
-        let refilled = self.bucket.is_none_or(|mut bucket| {
-            bucket.advance(bucket.spec(), now);
-            bucket.is_full()
-        });
-        let emptied = |window: &WindowState| {
-            window.slices().last().is_none_or(|newest| now - newest.newest >= window.length().micros())
-        };
-        refilled && self.windows.iter().all(emptied)
-    }
-
-    fn seed(&mut self, limits: &LimitSet, spending: &Spending, past: SeenPast, period: Period) {
-        if let (None, Some(spec)) = (&self.bucket, limits.bucket) {
-            // From an empty bucket: what was in it at the start is not known, and assuming tokens that were
-            // spent before it would admit the burst twice. A start that lies far enough back finds it full.
-            let mut bucket = BucketState::empty(spec, past.of(past.since));
-            for debited in &spending.debits {
-                bucket.advance(spec, past.of(debited.at));
-                bucket.take(debited.units);
-            }
-            bucket.advance(spec, past.now);
-            self.bucket = Some(bucket);
-        }
-        for spec in &limits.windows {
-            if self.windows.iter().any(|window| window.length() == spec.length) {
-                continue;
-            }
-            let mut window = WindowState::empty(spec.length);
-            for debited in &spending.debits {
-                window.add(debited.units, past.of(debited.at));
-                window.advance(past.now);
-            }
-            self.windows.push(window);
-        }
-        if self.quota.is_none() {
-            let known = spending.quota.map(|quota| QuotaState { period: quota.period, used: quota.used });
-            self.quota = Some(known.unwrap_or(QuotaState { period, used: 0 }));
-        }
-    }
-}
-
-/// How a ledger's times look to a state whose own time may be ahead of the clock's.
-#[derive(Clone, Copy)]
-struct SeenPast {
-    since: Timestamp,
-    now: Timestamp,
-    ahead_us: i64,
-}
-
-impl SeenPast {
-    /// A ledger's instant in the state's time. What was written before the clock was set back counts as made now:
-    /// nothing lies ahead, or it would hold back the filling until the clock has caught up.
-    fn of(self, at: Timestamp) -> Timestamp {
-        (at + self.ahead_us).min(self.now)
     }
 }

@@ -80,6 +80,20 @@ fn room_is_made_by_forgetting_clients_that_are_as_good_as_new() {
 }
 
 #[test]
+fn a_full_shard_is_searched_for_room_once_a_second() {
+    let limiter = limiter(64);
+    let limits = bucket(600, Unit::Minute, 10);
+    each_calls(&limiter, 0..64, &limits, 0);
+    // The first newcomer has searched in vain; half a second later there would be room, but nobody looks.
+    assert_eq!(admitted(&limiter, &limiter.open(client(100)), &limits, 20, 0), 10);
+    limiter.sweep(at(SECOND_US / 2));
+    assert_eq!(admitted(&limiter, &limiter.open(client(101)), &limits, 20, SECOND_US / 2), 5);
+    limiter.sweep(at(SECOND_US));
+    assert_eq!(admitted(&limiter, &limiter.open(client(102)), &limits, 20, SECOND_US), 10);
+    assert_eq!(admitted(&limiter, &limiter.open(client(103)), &limits, 20, SECOND_US), 10);
+}
+
+#[test]
 fn a_flood_of_other_addresses_does_not_reset_a_spent_bucket() {
     let limiter = limiter(1_000);
     let limits = bucket(1, Unit::Minute, 10);

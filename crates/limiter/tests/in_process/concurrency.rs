@@ -1,5 +1,6 @@
 //! Many threads on one account, on many accounts, and beside sweeps.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -9,7 +10,7 @@ use tollgate_limiter::{InProcess, InProcessSettings, Limiter};
 
 use crate::support::{
     account, admitted, at, bucket, client, debit, is_admitted, limiter, month, one, quota, quota_used, ready, seeded,
-    window,
+    used, window,
 };
 
 const THREADS: usize = 8;
@@ -88,6 +89,36 @@ fn refunds_and_charges_beside_calls_add_up_to_the_unit() {
     });
     let expected = THREADS * (300 - 100 + 30 * 5);
     assert_eq!(quota_used(&limiter, account(1), &limits, 0), Some(u64::try_from(expected).expect("small")));
+}
+
+#[test]
+fn a_charge_beside_a_seed_is_never_missed() {
+    const ACCOUNTS: u32 = 5_000;
+    let limiter = limiter(1);
+    let limits = quota(10);
+    let barrier = Barrier::new(2);
+    let seeded: Vec<bool> = thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..ACCOUNTS {
+                barrier.wait();
+                ready(limiter.charge(account(number), None, month(), 1)).expect("it answers");
+                barrier.wait();
+            }
+        });
+        let seed = |number| {
+            let handle = limiter.open(account(number));
+            let ticket = limiter.ticket();
+            barrier.wait();
+            // The ledger was read before the charge.
+            let seeded = ready(limiter.seed(&handle, ticket, &one(&limits), &used(0), at(0)));
+            barrier.wait();
+            seeded.expect("it answers")
+        };
+        (0..ACCOUNTS).map(seed).collect()
+    });
+    for (number, seeded) in (0..ACCOUNTS).zip(seeded) {
+        assert_eq!(quota_used(&limiter, account(number), &limits, 0), seeded.then_some(1), "account {number}");
+    }
 }
 
 #[test]
