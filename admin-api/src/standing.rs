@@ -90,7 +90,7 @@ pub(crate) async fn of_account(
         windows: if rates_per_key { <_>::default() } else { plan.limits.windows.clone() },
         quota: tollgate_domain::Quota { limit: Some(plan.limits.quota.limit.unwrap_or(UNITS_MAX)) },
     };
-    let own_limits = key.and_then(|key| Some((key.id, key.own_limits(&plan.limits, rates_per_key)?)));
+    let own_limits = key.and_then(|key| Some((key.lineage, key.own_limits(&plan.limits, rates_per_key)?)));
     let debit = Debit {
         limits: &shared_limits,
         key: own_limits.as_ref().map(|(id, limits)| (*id, limits)),

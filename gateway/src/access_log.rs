@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::request_id::RequestId;
 
 /// Lines that may wait for the writer.
 const LINES_MAX: usize = 65_536;
-/// How long the writer waits for another line before it hands what it has to the system.
+/// How long a line waits for others at most before the writer hands what it has to the system.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// Bytes written to the system at once.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -105,14 +105,18 @@ impl AccessLogWriter {
 
 fn write_lines(receiver: &Receiver<AccessRecord>, format: LogFormat, mut output: impl Write) {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+    let mut flush_at = Instant::now();
     loop {
-        match receiver.recv_timeout(FLUSH_AFTER) {
+        if buffer.is_empty() {
+            flush_at = Instant::now() + FLUSH_AFTER;
+        }
+        match receiver.recv_timeout(flush_at.saturating_duration_since(Instant::now())) {
             Ok(record) => {
                 match format {
                     LogFormat::Line => line(&record, &mut buffer),
                     LogFormat::Json => json(&record, &mut buffer),
                 }
-                if buffer.len() < BUFFER_BYTES {
+                if buffer.len() < BUFFER_BYTES && Instant::now() < flush_at {
                     continue;
                 }
             }

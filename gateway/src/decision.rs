@@ -83,7 +83,7 @@ pub struct Charge {
     pub period: Period,
     /// Units debited and charged.
     pub units: u64,
-    /// The key whose own limits were debited as well.
+    /// The lineage of the key whose own limits were debited as well.
     pub own_key: Option<KeyId>,
 }
 
@@ -349,10 +349,12 @@ impl<L: Limiter> Decider<L> {
         };
         self.check_body(call, route).map_err(|too_large| Box::new(denied(too_large.denial)))?;
         let limits = caller.shared_limits.as_deref().unwrap_or(&plan.limits);
-        let own: Option<(KeyId, &LimitSet)> = caller.own_limits.as_ref().map(|limits| (caller.key.id, limits));
+        let own: Option<(KeyId, &LimitSet)> = caller.own_limits.as_ref().map(|limits| (caller.key.lineage, limits));
         let units = route.cost.upfront();
-        let debit = Debit { limits, key: own, period: caller.period_at(call.now), cost: units };
-        let outcome = match self.debit_seeded(&caller, &debit, call.now).await {
+        // Finding the key may have waited for the store, so the time is asked anew.
+        let now = self.clock.now();
+        let debit = Debit { limits, key: own, period: caller.period_at(now), cost: units };
+        let outcome = match self.debit_seeded(&caller, &debit, now).await {
             Ok(outcome) => outcome,
             Err(DirectoryError::Store(_)) => {
                 return Err(Box::new(denied(Denial::Refusal(Refusal::StoreUnavailable, Reason::Unavailable))));

@@ -140,8 +140,10 @@ pub(super) async fn rotate(
         }
         RotateKey::NotActive(key) => {
             let state = key.state(now).as_str();
-            let detail =
-                format!("The key is {}, so it cannot be rotated: rotate its successor if it has one, or make a new key", state.replace('_', " "));
+            let detail = format!(
+                "The key is {}, so it cannot be rotated: rotate its successor if it has one, or make a new key",
+                state.replace('_', " ")
+            );
             Err(Problem::new(ProblemCode::KeyNotActive, detail).with("state", state))
         }
         RotateKey::PredecessorInGrace { grace_until } => {

@@ -65,6 +65,9 @@ pub struct Key {
     pub id: KeyId,
     /// Its owner.
     pub account: AccountId,
+    /// The first key of its chain of rotations, itself if it replaced none. Limits of a key's own are counted under
+    /// it, so that a rotation neither doubles nor resets them.
+    pub lineage: KeyId,
     /// What finds it and what may be shown of it.
     pub hashed: HashedKey,
     /// What its owner calls it.

@@ -76,14 +76,16 @@ fn rolling(anchor: Timestamp, now: Timestamp) -> Period {
     Period { start, end: start + ROLLING_US }
 }
 
-/// The item's own period while it lasts and is a monthly one; the months from its start day otherwise,
-/// which also bridges the time between a period's end and the news of the next.
+/// The item's own period while it lasts and is a monthly one; the months from its start day otherwise, which also
+/// bridges the time between a period's end and the news of the next. An item that ended on no such boundary is
+/// bridged from its end.
 fn billing(item: Period, now: Timestamp) -> Period {
     if item.contains(now) && item.end - item.start <= MONTHLY_US_MAX {
         return item;
     }
     if now >= item.end {
-        return anchored_month(item.end, now);
+        let ended_on_boundary = anchored_month(item.start, item.end).start == item.end;
+        return anchored_month(if ended_on_boundary { item.start } else { item.end }, now);
     }
     let month = anchored_month(item.start, now);
     Period { start: month.start, end: month.end.min(item.end.max(month.start + 1)) }
@@ -161,7 +163,7 @@ mod tests {
     fn a_monthly_item_is_its_own_period_and_goes_on_monthly_until_news_arrives() {
         let basis = basis(QuotaPeriod::Billing, Some(period("2026-01-31T10:00:00Z", "2026-02-28T10:00:00Z")));
         assert_eq!(basis.period_at(at("2026-02-10")), period("2026-01-31T10:00:00Z", "2026-02-28T10:00:00Z"));
-        assert_eq!(basis.period_at(at("2026-03-02")), period("2026-02-28T10:00:00Z", "2026-03-28T10:00:00Z"));
+        assert_eq!(basis.period_at(at("2026-03-02")), period("2026-02-28T10:00:00Z", "2026-03-31T10:00:00Z"));
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn seeded(limiter: &InProcess, number: usize, limits: &LimitSet) -> Handle {
     let mut random = [0; 10];
     random[2..].copy_from_slice(&u64::try_from(number).expect("an account's number").to_be_bytes());
     let handle = limiter.open(Subject::Account(AccountId::new(START, random)));
-    let seed = Seed { since: Timestamp::EPOCH, account: Spending::default(), key: None };
+    let seed = Seed { since: Timestamp::EPOCH, account: Spending::default(), key: None, ledger_position: 0 };
     assert_eq!(ready(limiter.seed(&handle, limiter.ticket(), &one(limits), &seed, START)), Ok(true));
     handle
 }

@@ -120,6 +120,7 @@ fn nothing_spent(debit: &Debit<'_>) -> Seed {
         since: Timestamp::from_micros(i64::MIN),
         account: Spending::default(),
         key: debit.key.map(|(id, _)| (id, Spending::default())),
+        ledger_position: 0,
     }
 }
 
@@ -189,15 +190,11 @@ impl Limiter for InProcess {
         key: Option<KeyId>,
         period: Period,
         units: i64,
+        position: u64,
     ) -> Result<(), LimiterDown> {
         self.charges.fetch_add(1, Ordering::AcqRel);
         if let Some(entry) = self.subjects(subject).find(subject) {
-            let mut state = entry.state.lock();
-            if units < 0 {
-                state.refund(key, period, units.unsigned_abs());
-            } else {
-                state.charge(key, period, units.unsigned_abs());
-            }
+            entry.state.lock().charge(key, period, units, position);
         }
         Ok(())
     }

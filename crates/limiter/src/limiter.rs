@@ -79,12 +79,14 @@ pub trait Limiter: Send + Sync + 'static {
 
     /// Charges (or, negative, credits) quota used beside the gateways, once the ledger has it. An account without state
     /// learns it from the ledger.
+    /// `position` is the entry's place in the ledger: what a seed has told already is not counted twice.
     fn charge(
         &self,
         subject: Subject,
         key: Option<KeyId>,
         period: Period,
         units: i64,
+        position: u64,
     ) -> impl Future<Output = Result<(), LimiterDown>> + Send;
 
     /// Buckets and windows of every subject for which forgetting them would matter.

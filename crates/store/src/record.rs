@@ -166,6 +166,8 @@ pub enum Change {
         period: Period,
         /// Units; negative for a credit. At most 2^53 either way.
         units: i64,
+        /// The entry's place in the ledger, or that of a later one stored with it.
+        position: u64,
     },
 }
 

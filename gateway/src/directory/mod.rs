@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::{Cache, EntryAction};
 use tokio::sync::Semaphore;
 use tollgate_domain::limit::{Debit, LimitSet, SLICES};
-use tollgate_domain::{AccountId, Clock, KeyHash, Timestamp};
+use tollgate_domain::{AccountId, Clock, HOUR_US, KeyHash, Timestamp};
 use tollgate_limiter::{Limiter, LimiterDown, Subject};
 use tollgate_store::{Change, ChangeSink, SeedQuery, Store, StoreError};
 
@@ -252,8 +252,8 @@ impl<L: Limiter> ChangeSink for Directory<L> {
                 self.keys.remove(&hash);
             }
             Change::Account(account) => self.forget_account(account),
-            Change::Usage { account, key, period, units } => {
-                if let Err(error) = self.limiter.charge(Subject::Account(account), key, period, units).await {
+            Change::Usage { account, key, period, units, position } => {
+                if let Err(error) = self.limiter.charge(Subject::Account(account), key, period, units, position).await {
                     tracing::error!(%account, %error, "usage beside the gateway could not be told to the limiter");
                 }
             }
@@ -269,15 +269,11 @@ fn lookback_us(debit: &Debit<'_>) -> i64 {
     limit_sets(debit).map(LimitSet::lookback_us).max().unwrap_or(0)
 }
 
-/// The finest grouping that any of the limits can tell apart: a slice of the shortest window. A bucket needs
-/// every batch by itself.
+/// The finest grouping that any of the limits can tell apart: a slice of the shortest window. A bucket needs every
+/// batch by itself; where slices are hours long the store gives the newest ones so in any case.
 fn resolution_us(debit: &Debit<'_>) -> i64 {
-    if limit_sets(debit).any(|limits| limits.bucket.is_some()) {
-        return 1;
-    }
-    limit_sets(debit)
-        .flat_map(|limits| limits.windows.iter())
-        .map(|window| window.length.micros() / SLICES)
-        .min()
-        .unwrap_or(1)
+    let windows = limit_sets(debit).flat_map(|limits| limits.windows.iter());
+    let slice_us = windows.map(|window| window.length.micros() / SLICES).min().unwrap_or(1);
+    let has_bucket = limit_sets(debit).any(|limits| limits.bucket.is_some());
+    if has_bucket && slice_us < HOUR_US { 1 } else { slice_us }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -61,6 +61,7 @@ struct Shared {
     released: Mutex<bool>,
     release: Condvar,
     connections: AtomicUsize,
+    open: Mutex<Vec<TcpStream>>,
     stopped: AtomicBool,
 }
 
@@ -70,7 +71,15 @@ impl Backend {
     /// # Panics
     /// When there is no free port.
     pub fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// A backend at this address, where another was before.
+    ///
+    /// # Panics
+    /// When it is taken.
+    pub fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         let served = Arc::clone(&shared);
@@ -80,10 +89,14 @@ impl Backend {
                     return;
                 }
                 let number = served.connections.fetch_add(1, Ordering::SeqCst);
+                lock(&served.open).extend(stream.try_clone());
                 let shared = Arc::clone(&served);
                 thread::spawn(move || {
-                    // A peer that goes away ends its connection and nothing else.
-                    drop(Serving::new(stream, number, shared).and_then(|mut serving| serving.serve()));
+                    let Ok(mut serving) = Serving::new(stream, number, shared) else { return };
+                    // A peer that goes away ends its connection and nothing else. The backend holds the socket once
+                    // more, to close it when the backend goes, so that dropping it here would not be enough.
+                    drop(serving.serve());
+                    drop(serving.writer.shutdown(Shutdown::Both));
                 });
             }
         });
@@ -152,6 +165,10 @@ impl Drop for Backend {
     fn drop(&mut self) {
         self.release();
         self.shared.stopped.store(true, Ordering::SeqCst);
+        for stream in lock(&self.shared.open).drain(..) {
+            // One that its peer has closed is closed already.
+            drop(stream.shutdown(Shutdown::Both));
+        }
         // Wakes the accepting thread, so that it sees the flag.
         drop(TcpStream::connect(self.address));
     }
@@ -229,7 +246,8 @@ impl Serving {
             lines.push(line);
         }
         let mut words = lines.first().map(String::as_str).unwrap_or_default().splitn(3, ' ');
-        let (method, target) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+        let (method, target) =
+            (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
         let headers = lines.iter().skip(1).filter_map(|line| line.split_once(':'));
         let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
         let arrival = Arrival {
@@ -243,7 +261,9 @@ impl Serving {
         };
         let framing = match arrival.header("transfer-encoding") {
             Some(_) => Framing::Chunked,
-            None => Framing::Length(arrival.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)),
+            None => {
+                Framing::Length(arrival.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0))
+            }
         };
         Ok(Some((arrival, framing)))
     }
@@ -367,4 +387,3 @@ impl Serving {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("nobody panics while holding this")
 }
-

@@ -93,8 +93,7 @@ impl Process {
         let began = Instant::now();
         self.signal(signal);
         let status = self.wait_for_end(at_most);
-        let status =
-            status.unwrap_or_else(|| panic!("SIG{signal} did not end it in {at_most:?}:\n{}", self.stderr()));
+        let status = status.unwrap_or_else(|| panic!("SIG{signal} did not end it in {at_most:?}:\n{}", self.stderr()));
         Stopped { code: status.code(), took: began.elapsed() }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tollgate_admin_api::{AdminDeps, NodeFacts, OperatorToken, load_or_create_token};
@@ -23,6 +24,7 @@ use tollgate_gateway::{Gateway, GatewayParts, Serving, SystemClock};
 use tollgate_limiter::{InProcess, InProcessSettings};
 use tollgate_store::{SqliteStore, Store};
 
+use reload::WatchedFile;
 use signals::StopSignals;
 
 /// The file that is read where none is named.
@@ -99,7 +101,7 @@ fn file(named: Option<&Path>) -> Option<&Path> {
 pub(crate) fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let Loaded { config, warnings, .. } = loaded;
     // Taken before anything that takes time, so that an edit made meanwhile is seen as one.
-    let source = config.source.clone().map(Source::new);
+    let file = WatchedFile::new(config.source.clone());
     logging::start(&config.settings.log);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -110,7 +112,7 @@ pub(crate) fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let runtime = runtime(config.settings.gateway.threads)?;
     let listen = async { Ok::<_, std::io::Error>((StopSignals::listen()?, signals::reload_requests()?)) };
     let (signals, reload_requests) = runtime.block_on(listen).context("the system gives no signals")?;
-    let (parts, operator_token) = runtime.block_on(build(config, listeners, source, reload_requests))?;
+    let (parts, operator_token) = runtime.block_on(build(config, listeners, file, reload_requests))?;
     tracing::info!(?gateway, %admin, %metrics, "tollgate is up");
     Ok(Running { gateway, admin, metrics, operator_token, signals, runtime, parts })
 }
@@ -179,11 +181,16 @@ fn runtime(threads: Threads) -> anyhow::Result<Runtime> {
     builder.thread_name("tollgate").enable_all().build().context("the runtime cannot be started")
 }
 
-async fn build(config: Config, listeners: Listeners) -> anyhow::Result<(Parts, String)> {
+async fn build(
+    config: Config,
+    listeners: Listeners,
+    file: WatchedFile,
+    reload_requests: Signal,
+) -> anyhow::Result<(Parts, String)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::default());
     let hash = config.hash();
-    let Config { settings, policy, source } = config;
+    let Config { settings, policy, .. } = config;
     let settings = Arc::new(settings);
     let Database::Sqlite { path } = &settings.store.database;
     let token = operator_token(&settings, path)?;
@@ -218,12 +225,13 @@ async fn build(config: Config, listeners: Listeners) -> anyhow::Result<(Parts, S
     let (stop_rest, rest_stopped) = watch::channel(false);
     let observed = observe::router(Arc::clone(&metrics), Arc::clone(&store) as Arc<dyn Store>, gateway_stopped.clone());
     observe::show_config(&metrics, &live);
+    // The gateway first: who is told that the process is ready may call it.
+    let (serving, policies) = gateway.start(listeners.gateway, gateway_stopped);
     let mut servers = vec![
         tokio::spawn(serve_http(listeners.admin, admin, rest_stopped.clone())),
         tokio::spawn(serve_http(listeners.metrics, observed, rest_stopped.clone())),
     ];
-    let (serving, policies) = gateway.start(listeners.gateway, gateway_stopped);
-    let watched = reload::Watched { file: source, policies, settings, live, metrics, clock };
+    let watched = reload::Watched { file, requests: reload_requests, policies, settings, live, metrics, clock };
     servers.push(tokio::spawn(watched.watch(rest_stopped)));
     Ok((Parts { stop_gateway, serving, stop_rest, servers, store }, token.reveal().to_owned()))
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tollgate_config::{Config, Live, Policy, ProcessEnvironment, Settings, changed_settings};
 use tollgate_domain::{Clock, PlanName};
@@ -26,8 +27,9 @@ const REST: Duration = Duration::from_millis(200);
 
 /// A file and what it governs.
 pub(crate) struct Watched {
-    /// `None` where the defaults are in force: there is nothing to read then, but SIGHUP must not end the process.
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) file: WatchedFile,
+    /// SIGHUP, each time it comes.
+    pub(crate) requests: Signal,
     pub(crate) policies: Policies<InProcess>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) live: Arc<Live>,
@@ -35,28 +37,43 @@ pub(crate) struct Watched {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// The file that the configuration came from, and the state it was in then.
+pub(crate) struct WatchedFile {
+    /// `None` where the defaults are in force: there is nothing to read then, but SIGHUP must not end the process.
+    path: Option<PathBuf>,
+    seen: Fingerprint,
+}
+
+impl WatchedFile {
+    /// As it is now: what is edited from now on is seen as an edit.
+    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+        let seen = path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map(|meta| fingerprint(&meta));
+        Self { path, seen }
+    }
+}
+
 /// What tells one state of a file from another; `None` while there is none.
 type Fingerprint = Option<(u64, u64, u64, i64, i64)>;
 
+fn fingerprint(meta: &Metadata) -> (u64, u64, u64, i64, i64) {
+    (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+}
+
 impl Watched {
     /// Watches until told to stop.
-    pub(crate) async fn watch(self, mut stop: watch::Receiver<bool>) {
-        let mut requests = match super::signals::reload_requests() {
-            Ok(requests) => requests,
-            Err(error) => return tracing::error!(%error, "the configuration cannot be reloaded while running"),
-        };
-        let mut known = self.fingerprint().await;
+    pub(crate) async fn watch(mut self, mut stop: watch::Receiver<bool>) {
+        let mut known = self.file.seen;
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => false,
-                Some(()) = requests.recv() => true,
+                Some(()) = self.requests.recv() => true,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             let seen = self.fingerprint().await;
             if seen == known && !asked {
                 continue;
             }
-            let Some(file) = &self.file else {
+            let Some(file) = &self.file.path else {
                 tracing::warn!("asked to reload, but there is no configuration file: the defaults are in force");
                 continue;
             };
@@ -78,8 +95,7 @@ impl Watched {
     }
 
     async fn fingerprint(&self) -> Fingerprint {
-        let of = |meta: Metadata| (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
-        tokio::fs::metadata(self.file.as_ref()?).await.ok().map(of)
+        tokio::fs::metadata(self.file.path.as_ref()?).await.ok().map(|meta| fingerprint(&meta))
     }
 
     async fn reload(&self, file: &Path) {

@@ -45,6 +45,7 @@ fn key() -> Key {
     Key {
         id: KeyId::new(NOW, [2; 10]),
         account: AccountId::new(NOW, [1; 10]),
+        lineage: KeyId::new(NOW, [2; 10]),
         hashed: HashedKey { hash: KeyHash::from_bytes([3; 32]), masked: MaskedKey::default() },
         name: None,
         created_at: NOW,

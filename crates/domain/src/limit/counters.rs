@@ -189,8 +189,8 @@ impl Counters {
             self.windows.push(window);
         }
         if self.quota.is_none() {
-            let known = spending.quota.map(|quota| QuotaState { period: quota.period, used: quota.used });
-            self.quota = Some(known.unwrap_or(QuotaState { period, used: 0 }));
+            let (period, used) = spending.quota.map_or((period, 0), |quota| (quota.period, quota.used));
+            self.quota = Some(QuotaState { period, used, ledger_position: past.ledger_position });
         }
     }
 }
@@ -201,6 +201,7 @@ pub(super) struct SeenPast {
     pub(super) since: Timestamp,
     pub(super) now: Timestamp,
     pub(super) ahead_us: i64,
+    pub(super) ledger_position: u64,
 }
 
 impl SeenPast {

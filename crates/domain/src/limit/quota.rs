@@ -9,6 +9,8 @@ pub struct QuotaState {
     pub period: Period,
     /// Units charged in it: imported + admitted - refunded - credited.
     pub used: u64,
+    /// Up to which position the ledger's entries are in `used`; 0 where it was not read from a ledger.
+    pub ledger_position: u64,
 }
 
 impl QuotaState {
@@ -39,13 +41,20 @@ impl QuotaState {
         self.used.checked_add(cost).is_some_and(|used| used <= limit)
     }
 
-    /// Charges units that were used elsewhere. Where no call has opened their period yet, they open it.
-    pub(super) fn charge(&mut self, charged_in: Period, units: u64) {
+    /// Charges units that an entry made elsewhere charges, or gives back what it credits (negative), unless the entry
+    /// was read from the ledger already. Where no call has opened its period yet, a charge opens it.
+    pub(super) fn charge(&mut self, charged_in: Period, units: i64, position: u64) {
+        if position <= self.ledger_position {
+            return;
+        }
+        if units < 0 {
+            return self.refund(charged_in, units.unsigned_abs());
+        }
         if charged_in.start >= self.period.end {
             self.roll(charged_in);
         }
         if self.period.overlaps(&charged_in) {
-            self.used = self.used.saturating_add(units);
+            self.used = self.used.saturating_add(units.unsigned_abs());
         }
     }
 }

@@ -40,4 +40,6 @@ pub struct Seed {
     pub account: Spending,
     /// The key that calls.
     pub key: Option<(KeyId, Spending)>,
+    /// How far the ledger had come when it was read: entries up to this position are in it, later ones are not.
+    pub ledger_position: u64,
 }

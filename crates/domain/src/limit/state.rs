@@ -84,7 +84,7 @@ impl AccountState {
     /// past is known to be empty, such as a client address first seen now.
     pub fn fresh(limits: &LimitSet, period: Period, now: Timestamp) -> Self {
         let mut state = Self { seen: now, ..Self::default() };
-        let past = SeenPast { since: Timestamp::from_micros(i64::MIN), now, ahead_us: 0 };
+        let past = SeenPast { since: Timestamp::from_micros(i64::MIN), now, ahead_us: 0, ledger_position: 0 };
         state.shared.seed(limits, &Spending::default(), past, period);
         state
     }
@@ -92,7 +92,8 @@ impl AccountState {
     /// Fills in what is missing from what the ledger tells. What is already counted stays.
     pub fn seed(&mut self, debit: &Debit<'_>, seed: &Seed, now: Timestamp) {
         let seen = self.advance_to(now);
-        let past = SeenPast { since: seed.since, now: seen, ahead_us: seen - now };
+        let past =
+            SeenPast { since: seed.since, now: seen, ahead_us: seen - now, ledger_position: seed.ledger_position };
         self.shared.seed(debit.limits, &seed.account, past, debit.period);
         if let (Some((id, limits)), Some((seeded, spending))) = (debit.key, &seed.key)
             && id == *seeded
@@ -165,9 +166,10 @@ impl AccountState {
         self.each_quota(key, |quota| quota.refund(charged_in, units));
     }
 
-    /// Charges units of quota that were used elsewhere, such as before an import.
-    pub fn charge(&mut self, key: Option<KeyId>, charged_in: Period, units: u64) {
-        self.each_quota(key, |quota| quota.charge(charged_in, units));
+    /// Charges units of quota that were used elsewhere, such as before an import, or credits them (negative).
+    /// `position` is the entry's place in the ledger: one that a seed has told already changes nothing.
+    pub fn charge(&mut self, key: Option<KeyId>, charged_in: Period, units: i64, position: u64) {
+        self.each_quota(key, |quota| quota.charge(charged_in, units, position));
     }
 
     /// Whether forgetting it would change no decision but the quota's, as of its last use.

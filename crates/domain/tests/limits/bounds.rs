@@ -94,6 +94,7 @@ proptest! {
             since: at(i64::MIN),
             account: Spending { debits, quota: Some(QuotaUse { period, used }) },
             key: None,
+            ledger_position: 0,
         };
         let mut state = AccountState::default();
         for instant in instants {
@@ -101,7 +102,7 @@ proptest! {
             state.seed(&demand, &seed, at(instant));
             let (_, standing) = debit(&mut state, &demand, instant);
             prop_assert!(standing.iter().all(|limit| limit.remaining <= limit.limit));
-            state.charge(None, demand.period, cost);
+            state.charge(None, demand.period, i64::try_from(cost).unwrap_or(i64::MAX), 1);
             state.refund(None, demand.period, cost / 2);
             state.is_idle(at(instant));
         }
@@ -162,7 +163,10 @@ fn a_bucket_is_read_back_only_from_parts_it_can_have_been_written_as() {
 fn a_quota_that_ends_where_numbers_end_is_not_passed_either() {
     let limits = Rules::only_quota(u64::MAX).limits();
     let mut state = AccountState::fresh(&limits, endless(), at(START_US));
-    state.charge(None, endless(), u64::MAX - 1);
+    for _ in 0..2 {
+        // Twice the largest signed number is two short of where unsigned ones end.
+        state.charge(None, endless(), i64::MAX, 1);
+    }
     assert!(!debit(&mut state, &call(&limits, endless(), 2), START_US).0.is_admitted());
     assert!(debit(&mut state, &call(&limits, endless(), 1), START_US).0.is_admitted());
     assert!(!debit(&mut state, &call(&limits, endless(), 1), START_US).0.is_admitted());

@@ -39,7 +39,8 @@ fn rebuilt(limits: &LimitSet, lines: &[Line], clock_us: i64) -> AccountState {
     let mut lines = lines.to_vec();
     lines.sort_by_key(|line| line.0);
     let since_us = clock_us - limits.lookback_us();
-    let seed = Seed { since: at(since_us), account: spending(&lines, since_us, i64::MAX), key: None };
+    let seed =
+        Seed { since: at(since_us), account: spending(&lines, since_us, i64::MAX), key: None, ledger_position: 0 };
     let mut state = AccountState::default();
     state.seed(&call(limits, hour_of(clock_us), 1), &seed, at(clock_us));
     state
@@ -196,7 +197,12 @@ fn a_limit_seeded_at_an_early_reading_does_not_fill_for_the_time_between() {
     assert!(debit(&mut state, &call(&before, period, 8), newest_us).0.is_admitted());
     // The ledger has the call at the early clock's time, which is when it was counted there.
     let (read_us, since_us) = (START_US, START_US - after.lookback_us());
-    let seed = Seed { since: at(since_us), account: spending(&[(read_us, 8, period)], since_us, read_us), key: None };
+    let seed = Seed {
+        since: at(since_us),
+        account: spending(&[(read_us, 8, period)], since_us, read_us),
+        key: None,
+        ledger_position: 0,
+    };
     state.seed(&call(&after, period, 1), &seed, at(read_us));
     let remaining = |state: &mut AccountState, now_us| {
         let standing = debit(state, &call(&after, period, 0), now_us).1;

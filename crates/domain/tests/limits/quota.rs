@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tollgate_domain::limit::{AccountState, LimitLabel};
+use tollgate_domain::limit::{AccountState, LimitLabel, QuotaUse, Seed, Spending};
 use tollgate_domain::{HOUR_US, MINUTE_US, Period, PeriodBasis, QuotaPeriod, Timestamp};
 
 use crate::trace::{Rules, START_US, Verdict, at, call, cases, debit, endless, hour_of};
@@ -57,7 +57,7 @@ proptest! {
                 Step::Pass { micros } => now_us += micros,
                 Step::Limit { units } => limit = units,
                 Step::Charge { units } => {
-                    state.charge(None, hour_of(now_us), units);
+                    state.charge(None, hour_of(now_us), i64::try_from(units).expect("a small number"), 1);
                     *ledger.entry(hour_of(now_us)).or_default() += units;
                 }
                 Step::Refund { back, units } => {
@@ -122,7 +122,7 @@ fn what_is_charged_before_a_periods_first_call_counts_in_it() {
     let mut state = AccountState::fresh(&limits, hour_of(START_US), at(START_US));
     assert!(debit(&mut state, &call(&limits, hour_of(START_US), 9), START_US).0.is_admitted());
     let next_us = START_US + HOUR_US + MINUTE_US;
-    state.charge(None, hour_of(next_us), 8);
+    state.charge(None, hour_of(next_us), 8, 1);
     assert!(!debit(&mut state, &call(&limits, hour_of(next_us), 3), next_us).0.is_admitted());
     assert!(debit(&mut state, &call(&limits, hour_of(next_us), 2), next_us).0.is_admitted());
 }
@@ -153,4 +153,19 @@ fn a_changed_definition_carries_the_open_periods_use_over() {
             assert!(debit(&mut state, &call(&limits, later, 10), after_us).0.is_admitted(), "{from:?} to {to:?}");
         }
     }
+}
+
+#[test]
+fn an_entry_that_the_seed_has_told_is_not_charged_again() {
+    let limits = Rules::only_quota(100).limits();
+    let period = hour_of(START_US);
+    let quota = Some(QuotaUse { period, used: 40 });
+    let seed = Seed { since: at(0), account: Spending { debits: Vec::new(), quota }, key: None, ledger_position: 7 };
+    let mut state = AccountState::default();
+    state.seed(&call(&limits, period, 1), &seed, at(START_US));
+    state.charge(None, period, 40, 7);
+    assert_eq!(state.quota().map(|quota| quota.used), Some(40), "the ledger had it when it was read");
+    state.charge(None, period, 5, 8);
+    state.charge(None, period, -2, 9);
+    assert_eq!(state.quota().map(|quota| quota.used), Some(43), "what came later is news");
 }

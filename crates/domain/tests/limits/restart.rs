@@ -50,7 +50,12 @@ impl<'a> Rebuilt<'a> {
     fn restart(&mut self, now_us: i64) {
         let since_us = now_us - self.limits.lookback_us().max(self.own.lookback_us());
         let spending = spending(&self.lines, since_us, now_us);
-        let seed = Seed { since: at(since_us), account: spending.clone(), key: Some((key_id(1), spending)) };
+        let seed = Seed {
+            since: at(since_us),
+            account: spending.clone(),
+            key: Some((key_id(1), spending)),
+            ledger_position: 0,
+        };
         self.state = AccountState::default();
         assert_eq!(self.state.debit(&self.demand(1, now_us), at(now_us)), Outcome::Unseeded);
         self.state.seed(&self.demand(1, now_us), &seed, at(now_us));
@@ -158,7 +163,7 @@ proptest! {
         now_us += pause_us;
         let demand = call(&limits, hour_of(now_us), 1);
         prop_assert_eq!(restored.debit(&demand, at(now_us)), Outcome::Unseeded);
-        let seed = Seed { since: at(now_us), account: spending(&lines, now_us, now_us), key: None };
+        let seed = Seed { since: at(now_us), account: spending(&lines, now_us, now_us), key: None, ledger_position: 0 };
         restored.seed(&demand, &seed, at(now_us));
         for (gap_us, cost) in after {
             now_us += gap_us;
@@ -176,7 +181,7 @@ fn seeding_again_changes_nothing_that_is_counted() {
     assert!(debit(&mut state, &call(&limits, period, 4), START_US).0.is_admitted());
     let before = state.clone();
     let quota = Some(QuotaUse { period, used: 0 });
-    let seed = Seed { since: at(0), account: Spending { debits: Vec::new(), quota }, key: None };
+    let seed = Seed { since: at(0), account: Spending { debits: Vec::new(), quota }, key: None, ledger_position: 0 };
     state.seed(&call(&limits, period, 1), &seed, at(START_US));
     assert_eq!(state, before);
 }
@@ -186,7 +191,7 @@ fn an_account_of_which_the_ledger_knows_too_little_begins_empty() {
     let rate = tollgate_domain::Rate { count: 60, per: tollgate_domain::Unit::Minute };
     let limits = Rules::only_bucket(crate::trace::BucketRule { rate, burst: 60 }).limits();
     for (known_us, remaining) in [(0, 0), (20 * SECOND_US, 20), (limits.lookback_us(), 60)] {
-        let seed = Seed { since: at(START_US - known_us), account: Spending::default(), key: None };
+        let seed = Seed { since: at(START_US - known_us), account: Spending::default(), key: None, ledger_position: 0 };
         let mut state = AccountState::default();
         let demand = call(&limits, hour_of(START_US), 0);
         state.seed(&demand, &seed, at(START_US));
@@ -205,7 +210,12 @@ fn a_plan_that_gains_a_limit_learns_its_past_from_the_ledger() {
     let now_us = START_US + SECOND_US;
     assert_eq!(state.debit(&call(&limits, period, 1), at(now_us)), Outcome::Unseeded);
     let since_us = now_us - limits.lookback_us();
-    let seed = Seed { since: at(since_us), account: spending(&[(START_US, 8, period)], since_us, now_us), key: None };
+    let seed = Seed {
+        since: at(since_us),
+        account: spending(&[(START_US, 8, period)], since_us, now_us),
+        key: None,
+        ledger_position: 0,
+    };
     state.seed(&call(&limits, period, 1), &seed, at(now_us));
     assert!(!debit(&mut state, &call(&limits, period, 3), now_us).0.is_admitted());
     assert!(debit(&mut state, &call(&limits, period, 2), now_us).0.is_admitted());

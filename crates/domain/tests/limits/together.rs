@@ -43,8 +43,12 @@ fn unused(limits: &(LimitSet, [LimitSet; 2])) -> AccountState {
     let period = hour_of(START_US);
     let mut state = AccountState::fresh(&limits.0, period, at(START_US));
     for key in 0..2 {
-        let seed =
-            Seed { since: at(i64::MIN), account: Spending::default(), key: Some((numbered(key), Spending::default())) };
+        let seed = Seed {
+            since: at(i64::MIN),
+            account: Spending::default(),
+            key: Some((numbered(key), Spending::default())),
+            ledger_position: 0,
+        };
         state.seed(&demand(limits, key, period, 0), &seed, at(START_US));
     }
     state

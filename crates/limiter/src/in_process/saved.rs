@@ -161,7 +161,7 @@ impl SavedWindow {
 impl SavedQuota {
     fn read(&self) -> Option<QuotaState> {
         let period = Period { start: Timestamp::from_micros(self.start), end: Timestamp::from_micros(self.end) };
-        (period.start < period.end).then_some(QuotaState { period, used: self.used })
+        (period.start < period.end).then_some(QuotaState { period, used: self.used, ledger_position: 0 })
     }
 }
 

@@ -80,8 +80,8 @@ fn refunds_and_charges_beside_calls_add_up_to_the_unit() {
                         ready(limiter.refund(&handle, None, month(), 1)).expect("it answers");
                     }
                     if round % 10 == 0 {
-                        ready(limiter.charge(account(1), None, month(), 7)).expect("it answers");
-                        ready(limiter.charge(account(1), None, month(), -2)).expect("it answers");
+                        ready(limiter.charge(account(1), None, month(), 7, 1)).expect("it answers");
+                        ready(limiter.charge(account(1), None, month(), -2, 1)).expect("it answers");
                     }
                 }
             });
@@ -101,7 +101,7 @@ fn a_charge_beside_a_seed_is_never_missed() {
         scope.spawn(|| {
             for number in 0..ACCOUNTS {
                 barrier.wait();
-                ready(limiter.charge(account(number), None, month(), 1)).expect("it answers");
+                ready(limiter.charge(account(number), None, month(), 1, 1)).expect("it answers");
                 barrier.wait();
             }
         });

@@ -72,11 +72,8 @@ impl Both {
 
     fn charge(&mut self, units: i64) {
         let period = day_of(self.now);
-        match u64::try_from(units) {
-            Ok(units) => self.model.charge(None, period, units),
-            Err(_) => self.model.refund(None, period, units.unsigned_abs()),
-        }
-        ready(self.limiter.charge(account(1), None, period, units)).expect("it answers");
+        self.model.charge(None, period, units, 1);
+        ready(self.limiter.charge(account(1), None, period, units, 1)).expect("it answers");
     }
 }
 

@@ -27,7 +27,7 @@ fn a_ledger_read_before_a_charge_is_not_believed() {
     let limits = quota(10);
     let handle = limiter.open(account(1));
     let ticket = limiter.ticket();
-    ready(limiter.charge(account(1), None, month(), 6)).expect("it answers");
+    ready(limiter.charge(account(1), None, month(), 6, 1)).expect("it answers");
     assert_eq!(ready(limiter.seed(&handle, ticket, &one(&limits), &used(0), at(0))), Ok(false));
     assert_eq!(debit(&limiter, &handle, &one(&limits), 0), Outcome::Unseeded);
     let ticket = limiter.ticket();
@@ -41,7 +41,7 @@ fn charges_and_credits_reach_an_account_that_has_state() {
     let limits = quota(10);
     let handle = seeded(&limiter, account(1), &limits);
     for (units, expected) in [(6, 6), (-2, 4), (-9, 0), (i64::MAX, i64::MAX.unsigned_abs()), (i64::MIN, 0), (3, 3)] {
-        ready(limiter.charge(account(1), None, month(), units)).expect("it answers");
+        ready(limiter.charge(account(1), None, month(), units, 1)).expect("it answers");
         assert_eq!(quota_used(&limiter, account(1), &limits, 0), Some(expected), "{units}");
     }
     assert_eq!(admitted(&limiter, &handle, &limits, 9, 0), 7);

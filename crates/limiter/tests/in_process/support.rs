@@ -61,7 +61,7 @@ pub(crate) fn one(limits: &LimitSet) -> Debit<'_> {
 pub(crate) fn used(units: u64) -> Seed {
     let quota = Some(QuotaUse { period: month(), used: units });
     let spending = Spending { debits: Vec::new(), quota };
-    Seed { since: Timestamp::EPOCH, account: spending, key: None }
+    Seed { since: Timestamp::EPOCH, account: spending, key: None, ledger_position: 0 }
 }
 
 pub(crate) fn limiter(clients_max: usize) -> InProcess {

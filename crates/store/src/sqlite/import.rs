@@ -12,7 +12,7 @@ use tollgate_domain::{
 use super::fault::failed;
 use super::ledger::{self, Line, Origin};
 use super::row::{KeyRow, key_columns};
-use super::{accounts as account_rows, audit, keys as key_rows};
+use super::{accounts as account_rows, audit, keys as key_rows, seed};
 use crate::error::StoreError;
 use crate::record::{Change, ImportReport, ImportedAccount, ImportedKey, NewAccount, NewAudit};
 
@@ -45,7 +45,7 @@ pub(super) async fn keys(
         }
         let owner = owner_of(connection, line, now, &mut touched).await?;
         let key = taken_over(line, owner, now);
-        if !key_rows::insert(connection, &key, key.id).await? {
+        if !key_rows::insert(connection, &key).await? {
             return Err(StoreError::Unavailable("a key appeared while it was being imported".into()));
         }
         report.keys_created += 1;
@@ -142,6 +142,7 @@ fn taken_over(line: &ImportedKey, account: AccountId, now: Timestamp) -> Key {
     Key {
         id: line.id,
         account,
+        lineage: line.id,
         hashed: key_rows::only_hash(line.hash),
         name: line.name.clone(),
         created_at: now,
@@ -177,9 +178,17 @@ async fn charge(
             key: Some(line.id),
             period,
             units: units.try_into().expect("2^53 fits a signed number"),
+            position: 0,
         });
     }
-    ledger::append(connection, Origin::Import(now), &lines).await
+    ledger::append(connection, Origin::Import(now), &lines).await?;
+    let newest = seed::position(connection).await?;
+    for change in &mut report.changes {
+        if let Change::Usage { position, .. } = change {
+            *position = newest;
+        }
+    }
+    Ok(())
 }
 
 /// The account's open quota period. One without a plan has the periods that a plan has by default.

@@ -88,7 +88,7 @@ pub(super) async fn create(
         }
     }
     let key = fresh(new);
-    if !insert(connection, &key, key.id).await? {
+    if !insert(connection, &key).await? {
         return Ok(CreateKey::Duplicate);
     }
     audit::append(connection, audit, Some(key.account), Some(key.id)).await?;
@@ -100,6 +100,7 @@ pub(super) fn fresh(new: &NewKey) -> Key {
     Key {
         id: new.id,
         account: new.account,
+        lineage: new.id,
         hashed: new.hashed.clone(),
         name: new.name.clone(),
         created_at: new.created_at,
@@ -129,7 +130,7 @@ async fn active(connection: &mut SqliteConnection, account: AccountId, now: Time
 }
 
 /// Whether it was stored: false where its hash is known.
-pub(super) async fn insert(connection: &mut SqliteConnection, key: &Key, lineage: KeyId) -> Result<bool, StoreError> {
+pub(super) async fn insert(connection: &mut SqliteConnection, key: &Key) -> Result<bool, StoreError> {
     let bucket = |part: fn(&Bucket) -> u64| key.limits.bucket.as_ref().map(|bucket| count_column(part(bucket)));
     let stored = sqlx::query(
         "INSERT INTO keys (id, account, lineage, hash, prefix, last_four, name, created_at_us, expires_at_us, \
@@ -139,7 +140,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, key: &Key, lineage
     )
     .bind(key.id.to_string())
     .bind(key.account.to_string())
-    .bind(lineage.to_string())
+    .bind(key.lineage.to_string())
     .bind(&key.hashed.hash.as_bytes()[..])
     .bind(&*key.hashed.masked.prefix)
     .bind(&*key.hashed.masked.last_four)
@@ -187,8 +188,7 @@ pub(super) async fn rotate(
         last_used_at: None,
         ..old.clone()
     };
-    let lineage = lineage_of(connection, id).await?;
-    if !insert(connection, &successor, lineage).await? {
+    if !insert(connection, &successor).await? {
         let error = "the hash of the new key is stored already";
         return Err(StoreError::Unavailable(error.into()));
     }
@@ -218,16 +218,6 @@ async fn predecessor_grace(
     let predecessors: Vec<Key> = rows.iter().map(|row| KeyRow(row).try_into()).collect::<Result<_, _>>()?;
     let in_grace = predecessors.into_iter().filter(|key| key.state(now) == KeyState::InGrace);
     Ok(in_grace.filter_map(|key| key.superseded).map(|superseded| superseded.grace_until).max())
-}
-
-/// The first key of this one's chain of rotations.
-async fn lineage_of(connection: &mut SqliteConnection, id: KeyId) -> Result<KeyId, StoreError> {
-    let lineage: String = sqlx::query_scalar("SELECT lineage FROM keys WHERE id = $1")
-        .bind(id.to_string())
-        .fetch_one(connection)
-        .await
-        .map_err(failed)?;
-    lineage.parse().map_err(|_| StoreError::Corrupt { table: "keys", column: "lineage", row: id.to_string() })
 }
 
 pub(super) async fn revoke(

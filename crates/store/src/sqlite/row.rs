@@ -26,7 +26,7 @@ macro_rules! account_columns {
 /// A key's columns. The table is `k`.
 macro_rules! key_columns {
     () => {
-        "k.id, k.account, k.hash, k.prefix, k.last_four, k.name, k.created_at_us, k.expires_at_us, \
+        "k.id, k.account, k.lineage, k.hash, k.prefix, k.last_four, k.name, k.created_at_us, k.expires_at_us, \
          k.revoked_at_us, k.superseded_by, k.grace_until_us, k.scopes, k.read_only, k.ip_allow, k.ip_deny, \
          k.bucket_tokens, k.bucket_micros, k.bucket_burst, k.cap, k.last_used_at_us"
     };
@@ -186,6 +186,7 @@ impl TryFrom<KeyRow<'_>> for Key {
         Ok(Self {
             id: fields.parse("id", |text| text.parse().ok())?,
             account: fields.parse("account", |text| text.parse().ok())?,
+            lineage: fields.parse("lineage", |text| text.parse().ok())?,
             hashed: HashedKey { hash: KeyHash::from_bytes(hash), masked },
             name: fields.get("name")?,
             created_at: fields.timestamp("created_at_us")?,

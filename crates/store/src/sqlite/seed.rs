@@ -54,7 +54,7 @@ macro_rules! debits_by_hour {
             "FROM usage_lines WHERE ", $($whose)+, " AND at_us >= $2 AND at_us < $4 ",
             "UNION ALL SELECT hour_us / $3, newest_us / $3, newest_us, units_debited ",
             "FROM usage_hours WHERE ", $($whose)+, " AND hour_us >= $4 AND hour_us < $5 ",
-            "UNION ALL SELECT at_us / $3, at_us / $3, at_us, units_debited ",
+            "UNION ALL SELECT at_us, at_us, at_us, units_debited ",
             "FROM usage_lines WHERE ", $($whose)+, " AND at_us >= $5",
             ") AS debits WHERE units > 0 GROUP BY from_slot, to_slot ORDER BY 1"
         )
@@ -110,7 +110,15 @@ pub(super) async fn seed(connection: &mut SqliteConnection, query: &SeedQuery) -
             Some((key, Spending { debits, quota }))
         }
     };
-    Ok(Seed { since: query.since, account, key })
+    let ledger_position = position(connection).await?;
+    Ok(Seed { since: query.since, account, key, ledger_position })
+}
+
+/// The newest entry's place in the ledger. There is one writer, so a snapshot that holds an entry holds all before it.
+pub(super) async fn position(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let newest: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(id) FROM usage_lines").fetch_one(connection).await.map_err(failed)?;
+    Ok(newest.unwrap_or(0).unsigned_abs())
 }
 
 async fn debits(

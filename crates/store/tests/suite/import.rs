@@ -68,6 +68,7 @@ async fn imported_keys_work_and_what_they_used_is_charged(store: Arc<dyn Store>)
         key: Some(key_id(number)),
         period: march(),
         units,
+        position: 2,
     };
     let expected = ImportReport {
         accounts_created: 2,
@@ -207,7 +208,7 @@ async fn imported_use_follows_the_plans_definition(store: Arc<dyn Store>) {
     let plans = table(QuotaPeriod::Rolling30Days);
     let report = store.import_keys(&[line], &plans, at(0), &audit("keys.import")).await.expect("the store answers");
     let rolling = Period { start: cycle_start, end: cycle_start.plus_micros(30 * DAY_US) };
-    let usage = Change::Usage { account: account_id(1), key: Some(key_id(1)), period: rolling, units: 5 };
+    let usage = Change::Usage { account: account_id(1), key: Some(key_id(1)), period: rolling, units: 5, position: 1 };
     assert_eq!(report.changes.last(), Some(&usage));
 
     // An account that calls already keeps what it used, and the import adds to it.

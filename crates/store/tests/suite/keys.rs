@@ -35,6 +35,7 @@ async fn a_key_reads_back_with_all_its_attributes_and_its_account(store: Arc<dyn
     let expected = Key {
         id: new.id,
         account: account.id,
+        lineage: new.id,
         hashed: new.hashed.clone(),
         name: Some("key 1".into()),
         created_at: at(0),

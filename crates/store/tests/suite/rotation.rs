@@ -41,6 +41,7 @@ async fn a_successor_takes_over_everything_but_id_hash_and_time(store: Arc<dyn S
     let expected = Key {
         id: key_id(2),
         account,
+        lineage: key_id(1),
         hashed: new_key(2, account).hashed,
         name: Some("the old one".into()),
         created_at: at(100),

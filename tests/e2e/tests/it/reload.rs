@@ -107,7 +107,9 @@ fn a_broken_edit_changes_nothing_and_says_where_it_is_broken() {
     assert_eq!(admitted(&gate, &key, 7), 5, "the old limits hold");
 
     gate.edit(|text| text.replace("600/fortnight", "1/hour").replace("brust = 3", "burst = 3\nrate = \"3/hour\""));
-    eventually("the mended file is in force", || (gate.metrics().count("tollgate_config_rejected", &[]) == 0).then_some(()));
+    eventually("the mended file is in force", || {
+        (gate.metrics().count("tollgate_config_rejected", &[]) == 0).then_some(())
+    });
     assert_eq!(last_error(&gate), None);
     gate.cli(&["accounts", "set-plan", "ada@example.com", "team"]).done();
     assert_eq!(admitted(&gate, &key, 3), 0);
@@ -244,7 +246,9 @@ fn routes_and_cors_change_for_the_next_request_and_not_for_one_in_flight() {
 fn what_needs_a_restart_is_named_and_left_as_it_was() {
     let backend = Backend::start();
     let (gate, _) = start(&backend);
-    gate.edit(|text| text.replace("[gateway]\n", "[gateway]\ndrain_timeout = \"7s\"\n") + "[limits]\nenforce = false\n");
+    gate.edit(|text| {
+        text.replace("[gateway]\n", "[gateway]\ndrain_timeout = \"7s\"\n") + "[limits]\nenforce = false\n"
+    });
     let line = gate.await_log("what waits", |line| line.contains("need a restart"));
     assert!(line.contains("gateway.drain_timeout") && line.contains("limits.enforce"), "{line}");
     let config = gate.operator("/admin/v1/config").expect(200).json();

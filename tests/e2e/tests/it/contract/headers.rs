@@ -31,7 +31,8 @@ fn items(header: &str) -> Vec<(String, Vec<(String, u64)>)> {
 #[test]
 fn a_keyed_answer_says_how_the_account_stands() {
     let backend = Backend::start();
-    backend.on("/events/upstreams-own", Behaviour::status(200).header("X-RateLimit-Limit", "7").header("RateLimit", "x"));
+    backend
+        .on("/events/upstreams-own", Behaviour::status(200).header("X-RateLimit-Limit", "7").header("RateLimit", "x"));
     let limits = "rate = \"60/hour\"\nburst = 10\nwindows = [\"1_000/day\"]\nquota = \"10_000/month\"";
     let gate = Setup::new(&backend).policy(policy::one_plan(limits)).start();
     let key = gate.key("ada@example.com", "pro");
@@ -68,7 +69,8 @@ fn refusals_of_a_known_key_by_a_limit_carry_them_too() {
 fn failures_of_the_upstream_carry_them_too() {
     let backend = Backend::start();
     backend.on("/gone", Behaviour::hangs_up());
-    let gate = Setup::new(&backend).policy(policy::one_plan("rate = \"60/hour\"\nburst = 5\nquota = \"9/month\"")).start();
+    let gate =
+        Setup::new(&backend).policy(policy::one_plan("rate = \"60/hour\"\nburst = 5\nquota = \"9/month\"")).start();
     let key = gate.key("ada@example.com", "pro");
     let answer = gate.get("/gone", &key).expect(502);
     assert_eq!(answer.header("ratelimit-policy"), Some("\"burst\";q=5;w=300, \"month\";q=9"));

@@ -108,9 +108,12 @@ fn a_known_key_is_refused_by_account_plan_and_its_own_rules_in_this_order() {
     let pro = gate.key("pro@example.com", "pro");
     let upgrade = "Upgrade required for this endpoint";
     let not_allowed = "Key not allowed for this endpoint";
-    for (key, target, plan) in
-        [(&free, SEARCH, "free"), (&pro, "/reports/1", "pro"), (&pro, "/llm/chat", "pro"), (&free, "/reports/1", "free")]
-    {
+    for (key, target, plan) in [
+        (&free, SEARCH, "free"),
+        (&pro, "/reports/1", "pro"),
+        (&pro, "/llm/chat", "pro"),
+        (&free, "/reports/1", "free"),
+    ] {
         let problem = refused(&gate.get(target, key), 402, "upgrade_required", upgrade);
         assert_eq!(problem["plan"], plan, "{target}");
         assert_eq!(problem["upgrade_url"], "https://shop.example/pricing");
@@ -182,7 +185,8 @@ fn a_rate_and_a_quota_that_are_used_up_say_when_they_come_back() {
 #[test]
 fn the_limit_that_resets_last_gives_code_and_wait() {
     let backend = Backend::start();
-    let gate = Setup::new(&backend).policy(policy::one_plan("rate = \"60/hour\"\nburst = 1\nquota = \"1/month\"")).start();
+    let gate =
+        Setup::new(&backend).policy(policy::one_plan("rate = \"60/hour\"\nburst = 1\nquota = \"1/month\"")).start();
     let key = gate.key("ada@example.com", "pro");
     gate.get("/", &key).expect(200);
     let account = gate.account("ada@example.com");

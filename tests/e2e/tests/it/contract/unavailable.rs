@@ -42,8 +42,10 @@ fn an_upstream_that_is_too_slow_is_504_and_costs_nothing() {
 #[test]
 fn a_key_that_is_not_cached_is_503_while_the_store_does_not_answer() {
     let backend = Backend::start();
-    let mut gate =
-        Setup::new(&backend).set("keys", "also_accept = [\"rk_*\"]").policy(policy::one_plan("quota = \"9/month\"")).start();
+    let mut gate = Setup::new(&backend)
+        .set("keys", "also_accept = [\"rk_*\"]")
+        .policy(policy::one_plan("quota = \"9/month\""))
+        .start();
     // So many that they fill many pages, of which one lookup reads few.
     let rows = (0..3_000).map(|number| format!("{},ada@example.com,pro", sha256(&foreign_key(number))));
     import_keys(&gate, "key_hash,email,plan", rows);

@@ -4,8 +4,12 @@ use tollgate_e2e::{Arrival, Backend, Request, Setup};
 
 fn named<'a>(arrival: &'a Arrival, prefix: &str) -> Vec<(String, &'a str)> {
     let normal = |name: &str| name.to_ascii_lowercase().replace(['_', '.'], "-");
-    let mut found: Vec<_> =
-        arrival.headers.iter().map(|(name, value)| (normal(name), value.as_str())).filter(|(name, _)| name.starts_with(prefix)).collect();
+    let mut found: Vec<_> = arrival
+        .headers
+        .iter()
+        .map(|(name, value)| (normal(name), value.as_str()))
+        .filter(|(name, _)| name.starts_with(prefix))
+        .collect();
     found.sort();
     found
 }
@@ -16,7 +20,8 @@ fn the_upstream_learns_account_plan_and_key_and_only_from_the_gate() {
     let gate = Setup::new(&backend).start();
     let key = gate.key("ada@example.com", "pro");
     let forged = |request: Request| {
-        let names = ["X-Tollgate-Account", "x_tollgate_plan", "X.Tollgate.Key.Id", "x-tollgate_KEY-id", "X-TOLLGATE-Else"];
+        let names =
+            ["X-Tollgate-Account", "x_tollgate_plan", "X.Tollgate.Key.Id", "x-tollgate_KEY-id", "X-TOLLGATE-Else"];
         names.into_iter().fold(request, |request, name| request.header(name, "forged"))
     };
     gate.send(&forged(Request::get("/events/1").key(&key.raw))).expect(200);

@@ -54,7 +54,8 @@ fn a_read_only_key_reads() {
 fn addresses_are_those_that_trusted_proxies_name_from_right_to_left() {
     let backend = Backend::start();
     let gate = Setup::new(&backend).set("gateway", "trusted_proxies = [\"127.0.0.1\", \"10.9.0.0/16\"]").start();
-    let office = gate.key_with("ada@example.com", "pro", &["--ip-allow", "203.0.113.0/24", "--ip-deny", "203.0.113.66"]);
+    let office =
+        gate.key_with("ada@example.com", "pro", &["--ip-allow", "203.0.113.0/24", "--ip-deny", "203.0.113.66"]);
     let six = gate.key_with("ada@example.com", "pro", &["--ip-allow", "2001:db8::/32"]);
     for (key, chain, status) in [
         (&office, Some("203.0.113.7"), 200),
@@ -119,6 +120,9 @@ fn a_keys_own_rate_and_cap_hold_below_the_plans() {
     gate.get("/", &slow).problem(429, "rate_limited");
     let refused = gate.get("/", &capped);
     refused.problem(429, "quota_exceeded");
-    assert!(refused.header("ratelimit-policy").is_some_and(|policy| policy.contains("\"key-month\";q=3")), "{refused:?}");
+    assert!(
+        refused.header("ratelimit-policy").is_some_and(|policy| policy.contains("\"key-month\";q=3")),
+        "{refused:?}"
+    );
     assert_eq!(gate.used("ada@example.com"), 10, "refused calls cost nothing");
 }

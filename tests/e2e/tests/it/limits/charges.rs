@@ -115,9 +115,7 @@ fn a_client_that_hangs_up_and_a_body_that_breaks_off_are_charged() {
     connection.write(&Request::get("/pieces").key(&key.raw).bytes(gate.address())).expect("written");
     assert_eq!(connection.read_head().expect("a header").status, 200);
     drop(connection);
-    eventually("the gate notices", || {
-        (gate.metrics().count("tollgate_requests_in_flight", &[]) == 0).then_some(())
-    });
+    eventually("the gate notices", || (gate.metrics().count("tollgate_requests_in_flight", &[]) == 0).then_some(()));
     gate.await_ledger();
     assert_eq!(gate.used("ada@example.com"), 2);
 }

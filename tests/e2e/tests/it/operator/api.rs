@@ -9,7 +9,9 @@ fn nobody_is_told_anything_without_the_operators_token() {
     let key = gate.key("ada@example.com", "pro");
     let token = gate.token();
     for target in ["/admin/v1/accounts", "/admin/v1/keys", "/admin/v1/config", "/admin/v1/nothing", "/admin/"] {
-        for authorization in [None, Some("Bearer wrong".to_owned()), Some(format!("Bearer {}", key.raw)), Some(token.clone())] {
+        for authorization in
+            [None, Some("Bearer wrong".to_owned()), Some(format!("Bearer {}", key.raw)), Some(token.clone())]
+        {
             let request = Request::get(target);
             let request = match &authorization {
                 Some(value) => request.header("Authorization", value),

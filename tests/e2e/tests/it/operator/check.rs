@@ -55,8 +55,10 @@ fn a_good_file_and_every_example_pass() {
 #[test]
 fn the_file_is_the_named_one_else_the_one_in_this_folder() {
     let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("tollgate.toml"), "[admin]\nlisten = \"127.0.0.1:1\"\ntoken = \"0123456789abcdef\"\n").expect("written");
-    fs::write(folder.path().join("named.toml"), "[admin]\nlisten = \"127.0.0.1:2\"\ntoken = \"0123456789abcdef\"\n").expect("written");
+    fs::write(folder.path().join("tollgate.toml"), "[admin]\nlisten = \"127.0.0.1:1\"\ntoken = \"0123456789abcdef\"\n")
+        .expect("written");
+    fs::write(folder.path().join("named.toml"), "[admin]\nlisten = \"127.0.0.1:2\"\ntoken = \"0123456789abcdef\"\n")
+        .expect("written");
     run(folder.path(), &["keys", "list"], None).exits(1).says("127.0.0.1:1");
     run(folder.path(), &["--config", "named.toml", "keys", "list"], None).exits(1).says("127.0.0.1:2");
     run(folder.path(), &["keys", "list", "--config", "named.toml"], None).exits(1).says("127.0.0.1:2");

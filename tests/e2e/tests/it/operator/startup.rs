@@ -109,7 +109,8 @@ fn a_database_of_a_newer_version_or_of_another_program_is_left_as_it_is() {
         // 9 999, a text, true, one byte.
         &[5, 2, 13 + 2 * 5, 9, 12 + 2, 0x27, 0x0f, b'l', b'a', b't', b'e', b'r', 0xff],
     );
-    let foreign = database("recipes", "CREATE TABLE recipes (name TEXT)", &[2, 13 + 2 * 5, b'b', b'r', b'e', b'a', b'd']);
+    let foreign =
+        database("recipes", "CREATE TABLE recipes (name TEXT)", &[2, 13 + 2 * 5, b'b', b'r', b'e', b'a', b'd']);
     for (bytes, says) in [(newer, "newer version"), (foreign, "another program")] {
         fs::write(&path, &bytes).expect("written");
         fails(&up(folder.path(), "sqlite://tollgate.db"), &["tollgate.db", says]);
