@@ -5,9 +5,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use tollgate_config::GatewayConfig;
-use tollgate_domain::limit::LimitStanding;
-use tollgate_domain::{Refusal, Timestamp};
+use tollgate_domain::Refusal;
 
+use crate::decision::RefusingLimit;
 use crate::limit_headers::seconds;
 use crate::request_id::RequestId;
 
@@ -43,9 +43,7 @@ pub struct ProblemFacts<'a> {
     /// The plan the call ran under.
     pub plan: Option<&'a str>,
     /// The limit that refused.
-    pub limit: Option<&'a LimitStanding>,
-    /// How long the same call should wait, in microseconds.
-    pub wait_us: Option<i64>,
+    pub limit: Option<RefusingLimit>,
 }
 
 #[derive(Serialize)]
@@ -104,13 +102,7 @@ impl Problems {
     }
 
     /// The answer to a refused call.
-    pub fn refusal(
-        &self,
-        refusal: Refusal,
-        facts: &ProblemFacts<'_>,
-        request_id: &RequestId,
-        now: Timestamp,
-    ) -> Answer {
+    pub fn refusal(&self, refusal: Refusal, facts: &ProblemFacts<'_>, request_id: &RequestId) -> Answer {
         let status = self.status_of(refusal);
         let detail = match refusal {
             Refusal::MissingKey => &self.missing_key_detail,
@@ -130,10 +122,10 @@ impl Problems {
             code: refusal.code(),
             request_id: request_id.as_str(),
             plan: facts.plan,
-            limit: facts.limit.map(|limit| limit.limit),
-            used: facts.limit.map(|limit| limit.used),
-            resets_at: facts.wait_us.map(|wait_us| (now + wait_us).to_string()),
-            violated_policies: facts.limit.map(|limit| vec![limit.label.to_string()]),
+            limit: facts.limit.map(|limit| limit.standing.limit),
+            used: facts.limit.map(|limit| limit.standing.used),
+            resets_at: facts.limit.map(|limit| limit.resets_at.to_string()),
+            violated_policies: facts.limit.map(|limit| vec![limit.standing.label.to_string()]),
             upgrade_url: self.upgrade_url.as_deref().filter(|_| upgrade_helps),
             signup_url: self.signup_url.as_deref().filter(|_| refusal == Refusal::MissingKey),
         };
@@ -142,7 +134,7 @@ impl Problems {
             answer.headers.push((WWW_AUTHENTICATE, self.challenge.clone()));
         }
         let retry_secs = match refusal {
-            Refusal::RateLimited | Refusal::QuotaExceeded => facts.wait_us.map(|wait_us| seconds(wait_us).max(1)),
+            Refusal::RateLimited | Refusal::QuotaExceeded => facts.limit.map(|limit| seconds(limit.wait_us).max(1)),
             Refusal::LimiterUnavailable | Refusal::StoreUnavailable => Some(UNAVAILABLE_RETRY_SECS),
             _ => None,
         };

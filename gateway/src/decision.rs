@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method};
 use tollgate_config::{Access, ByteLimit, MethodSet, MountPath, Route};
-use tollgate_domain::limit::{Debit, LimitKind, LimitLabel, LimitSet, LimitStanding, Outcome, Standing};
+use tollgate_domain::limit::{Debit, LimitKind, LimitLabel, LimitSet, LimitStanding, Outcome, Refused, Standing};
 use tollgate_domain::{
     AccessRequest, Anonymous, Clock, KeyId, Period, Plan, Reason, Refusal, Timestamp, decide, decide_anonymous,
     key_allows,
@@ -114,8 +114,19 @@ pub struct Denied<L: Limiter> {
     pub plan: Option<Arc<Plan>>,
     /// How the account stands.
     pub standing: Option<Standing>,
-    /// The limit that refused, and how long it will, in microseconds.
-    pub limit: Option<(LimitStanding, i64)>,
+    /// The limit that refused.
+    pub limit: Option<RefusingLimit>,
+}
+
+/// The limit that refused a call, and until when it will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusingLimit {
+    /// How the account or client stands with it.
+    pub standing: LimitStanding,
+    /// Microseconds until the same call, made by a lone caller, is admitted.
+    pub wait_us: i64,
+    /// The same as an instant.
+    pub resets_at: Timestamp,
 }
 
 impl<L: Limiter> Denied<L> {
@@ -265,7 +276,7 @@ impl<L: Limiter> Decider<L> {
         }
         Err(Box::new(Denied {
             plan: Some(Arc::clone(plan)),
-            limit: standing_of(&refused.standing, refused.by).map(|standing| (standing, refused.wait_us)),
+            limit: refusing_limit(&refused, call.now),
             ..Denied::new(Denial::Refusal(refusal, reason), Some(route))
         }))
     }
@@ -384,7 +395,7 @@ impl<L: Limiter> Decider<L> {
                     });
                 }
                 Err(Box::new(Denied {
-                    limit: standing_of(&refused.standing, refused.by).map(|standing| (standing, refused.wait_us)),
+                    limit: refusing_limit(&refused, now),
                     standing: Some(refused.standing),
                     ..denied(Denial::Refusal(refusal, reason))
                 }))
@@ -482,6 +493,8 @@ fn over_limit(by: LimitLabel) -> (Refusal, Reason) {
     }
 }
 
-fn standing_of(standing: &Standing, label: LimitLabel) -> Option<LimitStanding> {
-    standing.iter().find(|limit| limit.label == label).copied()
+/// `now` is the time the debit was given, which its waits count from.
+fn refusing_limit(refused: &Refused, now: Timestamp) -> Option<RefusingLimit> {
+    let standing = *refused.standing.iter().find(|limit| limit.label == refused.by)?;
+    Some(RefusingLimit { standing, wait_us: refused.wait_us, resets_at: now + refused.wait_us })
 }

@@ -120,10 +120,9 @@ impl<L: Limiter> Proxy<L> {
                         .as_ref()
                         .filter(|_| *refusal != Refusal::InvalidKey)
                         .map(|plan| plan.name.as_str()),
-                    limit: denied.limit.as_ref().map(|(standing, _)| standing),
-                    wait_us: denied.limit.map(|(_, wait_us)| wait_us),
+                    limit: denied.limit,
                 };
-                self.parts.problems.refusal(*refusal, &facts, &id, ctx.now)
+                self.parts.problems.refusal(*refusal, &facts, &id)
             }
             Denial::BadPath(detail) => {
                 ctx.report.outcome = "bad_request";
@@ -241,7 +240,7 @@ impl<L: Limiter> Proxy<L> {
                 let refusal = if timed_out { Refusal::UpstreamTimeout } else { Refusal::UpstreamUnavailable };
                 ctx.report.outcome = refusal.code();
                 ctx.report.reason = Some(Reason::Unavailable);
-                let answer = self.parts.problems.refusal(refusal, &ProblemFacts::default(), &ctx.request_id, ctx.now);
+                let answer = self.parts.problems.refusal(refusal, &ProblemFacts::default(), &ctx.request_id);
                 Failure::ours(answer, false)
             }
             (ErrorSource::Internal | ErrorSource::Unset, _) => {

@@ -218,7 +218,7 @@ impl Serving {
                 self.await_release();
             }
             thread::sleep(behaviour.delay);
-            let goes_on = self.answer(&behaviour, own, method == "HEAD")?;
+            let goes_on = self.answer(&behaviour, &own, method == "HEAD")?;
             if !goes_on || closes || !behaviour.reads_body {
                 break;
             }
@@ -316,11 +316,7 @@ impl Serving {
     }
 
     /// Writes an answer. False when the connection ends with it.
-    fn answer(&mut self, behaviour: &Behaviour, own: Vec<u8>, is_head: bool) -> io::Result<bool> {
-        let mut head = format!("HTTP/1.1 {} Answer\r\n", behaviour.status);
-        for (name, value) in &behaviour.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
+    fn answer(&mut self, behaviour: &Behaviour, own: &[u8], is_head: bool) -> io::Result<bool> {
         let length = match &behaviour.body {
             Body::HangUp => return Ok(false),
             Body::Own => Some(own.len() as u64),
@@ -329,20 +325,22 @@ impl Serving {
             Body::Broken { declared, .. } => Some(*declared as u64),
             Body::Chunked(_) | Body::Slow { .. } => None,
         };
-        match length {
-            _ if behaviour.status == 204 => {}
-            Some(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
-            None => head.push_str("Transfer-Encoding: chunked\r\n"),
+        let mut lines = vec![format!("HTTP/1.1 {} Answer", behaviour.status)];
+        lines.extend(behaviour.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        if behaviour.status != 204 {
+            lines.push(
+                length.map_or("Transfer-Encoding: chunked".to_owned(), |length| format!("Content-Length: {length}")),
+            );
         }
         if matches!(behaviour.body, Body::Own) {
-            head.push_str("Content-Type: application/json\r\n");
+            lines.push("Content-Type: application/json".to_owned());
         }
-        head.push_str("\r\n");
+        let head = format!("{}\r\n\r\n", lines.join("\r\n"));
         self.writer.write_all(head.as_bytes())?;
         if is_head || behaviour.status == 204 {
             return Ok(true);
         }
-        self.write_body(&behaviour.body, &own)?;
+        self.write_body(&behaviour.body, own)?;
         Ok(!matches!(behaviour.body, Body::Broken { .. }))
     }
 

@@ -27,6 +27,7 @@ impl Printed {
     /// # Panics
     /// When it is not.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "an assertion is worth its call without what it gives back")]
     pub fn done(self) -> Self {
         self.exits(0)
     }
@@ -36,6 +37,7 @@ impl Printed {
     /// # Panics
     /// When it is another.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "an assertion is worth its call without what it gives back")]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
@@ -46,6 +48,7 @@ impl Printed {
     /// # Panics
     /// When it does not.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "an assertion is worth its call without what it gives back")]
     pub fn says(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "no {text:?} in: {}", self.stderr);
         self

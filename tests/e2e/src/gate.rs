@@ -57,7 +57,7 @@ impl Key {
 
 impl Gate {
     #[track_caller]
-    pub(crate) fn start(setup: Setup) -> Self {
+    pub(crate) fn start(setup: &Setup) -> Self {
         let mut folder = tempfile::Builder::new().prefix("tollgate-e2e-").tempdir().expect("a folder");
         let config = folder.path().join("tollgate.toml");
         for _ in 0..PORT_TRIES_MAX {

@@ -53,18 +53,16 @@ impl Request {
 
     /// The bytes that go to this address.
     pub fn bytes(&self, address: SocketAddr) -> Vec<u8> {
-        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
-        if !self.has_host {
-            text.push_str(&format!("Host: {address}\r\n"));
-        }
-        for (name, value) in &self.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if !self.body.is_empty() || self.method == "POST" {
-            text.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
-        }
-        text.push_str("\r\n");
-        let mut bytes = text.into_bytes();
+        let host = (!self.has_host).then(|| format!("Host: {address}"));
+        let has_length = !self.body.is_empty() || self.method == "POST";
+        let length = has_length.then(|| format!("Content-Length: {}", self.body.len()));
+        let fields = self.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+        let lines: Vec<String> = std::iter::once(format!("{} {} HTTP/1.1", self.method, self.target))
+            .chain(host)
+            .chain(fields)
+            .chain(length)
+            .collect();
+        let mut bytes = format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes();
         bytes.extend_from_slice(&self.body);
         bytes
     }
@@ -130,6 +128,7 @@ impl Answer {
     /// # Panics
     /// When it is another.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "an assertion is worth its call without what it gives back")]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{:?}\n{}", self.headers, self.text());
         self

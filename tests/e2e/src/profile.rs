@@ -8,7 +8,7 @@ const VARIABLE: &str = "TOLLGATE_E2E_PROFILE";
 /// The stores behind the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// A SQLite file and the limiter in the process.
+    /// An `SQLite` file and the limiter in the process.
     Embedded,
 }
 
@@ -21,7 +21,7 @@ impl Profile {
         match env::var_os(VARIABLE) {
             None => Self::Embedded,
             Some(name) if name == "embedded" => Self::Embedded,
-            Some(name) => panic!("{VARIABLE} is {name:?}; there is only \"embedded\""),
+            Some(name) => panic!("{VARIABLE} is {}; there is only \"embedded\"", name.display()),
         }
     }
 

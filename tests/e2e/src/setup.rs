@@ -85,7 +85,7 @@ impl Setup {
     /// When it does not come up.
     #[track_caller]
     pub fn start(self) -> Gate {
-        Gate::start(self)
+        Gate::start(&self)
     }
 
     /// The text of the file.

@@ -31,10 +31,11 @@ pub(crate) fn eventually_or_tell<T>(
             return answer;
         }
         if began.elapsed() > PATIENCE {
-            panic!("waited {PATIENCE:?} in vain: {what}\n{}", tell());
+            break;
         }
         thread::sleep(PAUSE);
     }
+    panic!("waited {PATIENCE:?} in vain: {what}\n{}", tell());
 }
 
 /// Does the same `count` times at once, each in a thread of its own, begun together; the results in order.

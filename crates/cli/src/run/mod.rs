@@ -68,13 +68,10 @@ struct Listeners {
 /// # Errors
 /// Every problem of the file at once.
 pub(crate) fn load_config(named: Option<&Path>) -> anyhow::Result<Loaded> {
-    match file(named) {
-        Some(path) => Ok(tollgate_config::load(path, &ProcessEnvironment)?),
-        None => {
-            let config = Config::default_for_missing_file();
-            Ok(Loaded { config, warnings: Vec::new(), blank: true })
-        }
+    if let Some(path) = file(named) {
+        return Ok(tollgate_config::load(path, &ProcessEnvironment)?);
     }
+    Ok(Loaded { config: Config::default_for_missing_file(), warnings: Vec::new(), blank: true })
 }
 
 /// Reads from the same file how the running process is reached.

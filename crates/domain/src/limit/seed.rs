@@ -18,7 +18,7 @@ pub struct Debited {
 pub struct QuotaUse {
     /// The period of the newest entry.
     pub period: Period,
-    /// Charged less refunded and credited in entries whose period overlaps that one.
+    /// Charged less refunded and credited in it, and in what it took over from periods it overlaps.
     pub used: u64,
 }
 

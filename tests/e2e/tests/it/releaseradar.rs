@@ -1,4 +1,4 @@
-//! The example file of ReleaseRadar against its two documents' acceptance lists. Each test names the rows it shows.
+//! The example file of `ReleaseRadar` against its two documents' acceptance lists. Each test names the rows it shows.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -78,7 +78,7 @@ fn a_key_that_was_unknown_a_moment_ago_works_when_it_is_there() {
 #[test]
 fn rotation_with_a_grace_lets_both_work_until_it_ends() {
     let backend = Backend::start();
-    let gate = Setup::new(&backend).start();
+    let gate = Setup::new(&backend).policy(policy::one_plan("rate = \"unlimited\"")).start();
     let old = gate.key_with("ada@example.com", "pro", &["--name", "ci", "--read-only"]);
     assert_eq!(call(&gate, &old), 200);
     let printed = gate.cli(&["keys", "rotate", &old.id, "--grace", "3s", "--json"]).done().json();

@@ -70,9 +70,9 @@ fn keys_are_listed_masked_and_printed_raw_once() {
 fn listings_fetch_every_page() {
     let backend = Backend::start();
     let gate = Setup::new(&backend).start();
-    let rows: String = (0..450).map(|number| format!("user{number}@example.com\n")).collect();
+    let rows: Vec<String> = (0..450).map(|number| format!("user{number}@example.com")).collect();
     let path = gate.folder().join("accounts.csv");
-    fs::write(&path, format!("email\n{rows}")).expect("written");
+    fs::write(&path, format!("email\n{}\n", rows.join("\n"))).expect("written");
     gate.cli(&["accounts", "import", path.to_str().expect("text")]).done();
     let listed = gate.cli(&["accounts", "list", "--json"]).done().json();
     assert_eq!(listed.as_array().map(Vec::len), Some(450));

@@ -120,7 +120,7 @@ fn a_database_of_a_newer_version_or_of_another_program_is_left_as_it_is() {
 
 const PAGE: usize = 512;
 
-/// The smallest SQLite database of one table with one row, given as the bytes of its record (SQLite file format, 2.1).
+/// The smallest database of one table with one row, given as the bytes of its record (2.1 of `SQLite`'s file format).
 fn database(table: &str, schema: &str, row: &[u8]) -> Vec<u8> {
     let serial = |text: &str| {
         let kind = 13 + 2 * text.len();
