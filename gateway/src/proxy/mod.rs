@@ -5,6 +5,7 @@
 
 mod context;
 mod forward;
+mod respond;
 mod settle;
 mod upstream;
 
@@ -14,29 +15,29 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorType, Result};
 use tollgate_config::Access;
-use tollgate_domain::{Clock, Reason, Refusal};
+use tollgate_domain::Clock;
 use tollgate_limiter::Limiter;
 
 pub(crate) use context::Context;
 pub(crate) use upstream::Upstream;
 
 use crate::access_log::{AccessLog, AccessRecord};
-use crate::answer::{Answer, ProblemFacts, Problems, X_REQUEST_ID, bad_request};
+use crate::answer::{Answer, Problems, X_REQUEST_ID};
 use crate::client_address::{client_address, is_trusted};
-use crate::decision::{Call, Decider, Denial, Denied, Passage, Verdict};
+use crate::decision::{Call, Decider, Passage, Verdict};
 use crate::guard::{Framing, GuardedRequest};
 use crate::limit_headers::{self, Forms};
 use crate::metrics::Metrics;
 use crate::request_id::{RequestId, RequestIds};
 use crate::usage::UsageRecorder;
 use forward::{Forwarding, Origin};
+use respond::write_standing;
 use settle::{End, TOLLGATE_COST, count, refund_due};
 
 /// What a hung-up client's request is logged as; no such status is ever sent.
@@ -96,80 +97,6 @@ impl<L: Limiter> Proxy<L> {
         }
     }
 
-    async fn refuse(&self, session: &mut Session, ctx: &mut Context<L>, denied: &Denied<L>) -> Result<()> {
-        ctx.report.route = denied.route.as_ref().map(|route| route.name.clone());
-        ctx.report.plan = denied.plan.as_ref().map(|plan| plan.name.clone());
-        ctx.report.key = denied.caller.as_ref().map(|caller| caller.key.hashed.hash);
-        let mut answer = self.answer_to(ctx, denied);
-        if let Some(standing) = denied.caller.as_ref().and(denied.standing.as_ref()) {
-            limit_headers::write(standing, self.parts.limit_forms, |name, value| answer.headers.push((name, value)));
-        }
-        self.respond(session, ctx, answer).await
-    }
-
-    fn answer_to(&self, ctx: &mut Context<L>, denied: &Denied<L>) -> Answer {
-        let id = ctx.request_id;
-        match &denied.denial {
-            Denial::Refusal(refusal, reason) => {
-                ctx.report.outcome = refusal.code();
-                ctx.report.reason = Some(*reason);
-                let facts = ProblemFacts {
-                    // A revoked key's answer tells no more than an unknown one's.
-                    plan: denied
-                        .plan
-                        .as_ref()
-                        .filter(|_| *refusal != Refusal::InvalidKey)
-                        .map(|plan| plan.name.as_str()),
-                    limit: denied.limit,
-                };
-                self.parts.problems.refusal(*refusal, &facts, &id)
-            }
-            Denial::BadPath(detail) => {
-                ctx.report.outcome = "bad_request";
-                bad_request(StatusCode::BAD_REQUEST, "bad_request", detail, &id)
-            }
-            Denial::BodyTooLarge => {
-                ctx.report.outcome = "body_too_large";
-                bad_request(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", BODY_TOO_LARGE, &id)
-            }
-            Denial::MethodNotAllowed(allowed) => {
-                ctx.report.outcome = "method_not_allowed";
-                let detail = "Method not allowed for this endpoint";
-                let mut answer = bad_request(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, &id);
-                let allowed = HeaderValue::from_str(&allowed.to_string()).expect("method names are visible ASCII");
-                answer.headers.push((http::header::ALLOW, allowed));
-                answer
-            }
-            Denial::NotFound => {
-                ctx.report.outcome = "not_found";
-                bad_request(StatusCode::NOT_FOUND, "not_found", "No such page here", &id)
-            }
-        }
-    }
-
-    /// Writes an answer of our own, with the headers that every answer carries.
-    async fn respond(&self, session: &mut Session, ctx: &mut Context<L>, answer: Answer) -> Result<()> {
-        let mut response = ResponseHeader::build(answer.status, Some(answer.headers.len() + 6))?;
-        for (name, value) in answer.headers {
-            response.append_header(name, value)?;
-        }
-        if answer.status != StatusCode::NO_CONTENT {
-            response.insert_header(CONTENT_LENGTH, answer.body.len())?;
-        }
-        response.insert_header(X_REQUEST_ID, ctx.request_id.as_str())?;
-        ctx.write_cors(session.req_header(), &mut response)?;
-        if let Some(guarded) = &ctx.guarded {
-            guarded.prepare_response(session, &mut response);
-        }
-        ctx.report.status = Some(answer.status);
-        let bodiless = answer.body.is_empty() || session.req_header().method == Method::HEAD;
-        session.write_response_header(Box::new(response), bodiless).await?;
-        if !bodiless {
-            session.write_response_body(Some(answer.body), true).await?;
-        }
-        Ok(())
-    }
-
     /// Counts a call once, and gives back what it does not owe.
     async fn settle(&self, ctx: &mut Context<L>, status: StatusCode, end: End<'_>) {
         if std::mem::replace(&mut ctx.counted, true) {
@@ -202,91 +129,6 @@ impl<L: Limiter> Proxy<L> {
             self.parts.metrics.would_refuse.with_label_values(&[route, plan, refusal.code(), reason.as_str()]).inc();
         }
         ctx.passage = Some(passage);
-    }
-
-    /// What an error that ends a request is to the client: an answer, or nothing where nobody listens any more.
-    fn judge_error(&self, error: &Error, ctx: &mut Context<L>) -> Failure {
-        if ctx.body_too_large {
-            ctx.report.outcome = "body_too_large";
-            let answer = bad_request(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", BODY_TOO_LARGE, &ctx.request_id);
-            return Failure::ours(answer, ctx.body_bytes_forwarded());
-        }
-        if let Some(rejection) = ctx.guarded.as_ref().and_then(GuardedRequest::body_failure) {
-            ctx.report.outcome = rejection.code;
-            let status = StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::BAD_REQUEST);
-            self.parts.metrics.guard_rejections.with_label_values(&[rejection.code]).inc();
-            let answer = bad_request(status, rejection.code, &rejection.detail, &ctx.request_id);
-            return Failure::ours(answer, ctx.body_bytes_forwarded());
-        }
-        match (error.esource(), error.etype()) {
-            (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
-                ctx.report.outcome = "request_timeout";
-                let status = StatusCode::REQUEST_TIMEOUT;
-                let answer = bad_request(status, "request_timeout", "The request body took too long", &ctx.request_id);
-                Failure::ours(answer, ctx.body_bytes_forwarded())
-            }
-            (ErrorSource::Downstream, _) => {
-                ctx.report.outcome = "client_closed";
-                Failure { answer: None, status: CLIENT_CLOSED, charged: true }
-            }
-            (ErrorSource::Upstream, error) => {
-                let timed_out = matches!(
-                    error,
-                    ErrorType::ConnectTimedout
-                        | ErrorType::ReadTimedout
-                        | ErrorType::WriteTimedout
-                        | ErrorType::TLSHandshakeTimedout
-                );
-                let refusal = if timed_out { Refusal::UpstreamTimeout } else { Refusal::UpstreamUnavailable };
-                ctx.report.outcome = refusal.code();
-                ctx.report.reason = Some(Reason::Unavailable);
-                let answer = self.parts.problems.refusal(refusal, &ProblemFacts::default(), &ctx.request_id);
-                Failure::ours(answer, false)
-            }
-            (ErrorSource::Internal | ErrorSource::Unset, _) => {
-                ctx.report.outcome = "internal_error";
-                let status = StatusCode::INTERNAL_SERVER_ERROR;
-                Failure::ours(bad_request(status, "internal_error", "Internal error", &ctx.request_id), false)
-            }
-        }
-    }
-}
-
-const BODY_TOO_LARGE: &str = "The request body is larger than this endpoint takes";
-
-/// How a request that failed ends.
-struct Failure {
-    answer: Option<Answer>,
-    status: StatusCode,
-    charged: bool,
-}
-
-impl Failure {
-    fn ours(answer: Answer, charged: bool) -> Self {
-        Self { status: answer.status, answer: Some(answer), charged }
-    }
-}
-
-impl<L: Limiter> Context<L> {
-    fn peer_address(&self) -> std::net::IpAddr {
-        self.guarded.as_ref().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |guarded| guarded.peer.ip())
-    }
-
-    fn write_cors(&self, request: &RequestHeader, response: &mut ResponseHeader) -> Result<()> {
-        let Some(cors) = &self.snapshot.cors else { return Ok(()) };
-        let mut written = Ok(());
-        cors.write(&request.headers, |name, value| {
-            if let Err(error) = response.insert_header(name, value) {
-                written = Err(error);
-            }
-        });
-        let (name, value) = cors.vary();
-        response.append_header(name, value)?;
-        written
-    }
-
-    fn body_bytes_forwarded(&self) -> bool {
-        self.body_bytes > 0
     }
 }
 
@@ -497,23 +339,4 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
             ctx.request_id.as_str()
         )
     }
-}
-
-fn write_standing(
-    standing: &tollgate_domain::limit::Standing,
-    forms: Forms,
-    response: &mut ResponseHeader,
-) -> Result<()> {
-    if forms.draft || forms.legacy {
-        for name in limit_headers::NAMES {
-            response.remove_header(&name);
-        }
-    }
-    let mut written = Ok(());
-    limit_headers::write(standing, forms, |name: HeaderName, value| {
-        if let Err(error) = response.insert_header(name, value) {
-            written = Err(error);
-        }
-    });
-    written
 }
