@@ -19,6 +19,17 @@ const TEMPORARY_REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-prob
 /// What a caller is told to wait when a backend of ours is away, in seconds.
 const UNAVAILABLE_RETRY_SECS: u64 = 1;
 
+/// The codes beside the contract's table, with their status: what the guard refuses, and what no table foresees.
+pub const OTHER_CODES: [(&str, u16); 7] = [
+    ("bad_request", 400),
+    ("not_found", 404),
+    ("method_not_allowed", 405),
+    ("request_timeout", 408),
+    ("body_too_large", 413),
+    ("headers_too_large", 431),
+    ("internal_error", 500),
+];
+
 /// An answer of our own.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -179,4 +190,54 @@ fn render(status: StatusCode, problem: &Problem<'_>) -> Answer {
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Answer { status, headers, body: body.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_code_with_its_status() {
+        let text = include_str!("../../docs/ERRORS.md");
+        let table = text.split("## From the operator API").next().expect("the gate's table comes first");
+        let mut documented: Vec<(&str, u16)> = table
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix("| `")?.split(" | ");
+                let code = cells.next()?.trim_end_matches('`');
+                Some((code, cells.next()?.parse().expect("a status stands behind each code")))
+            })
+            .collect();
+        let mut ours: Vec<(&str, u16)> =
+            Refusal::ALL.iter().map(|refusal| (refusal.code(), refusal.status())).chain(OTHER_CODES).collect();
+        documented.sort_unstable();
+        ours.sort_unstable();
+        assert_eq!(documented, ours);
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_contract_says_and_where_to_go() {
+        let gateway = GatewayConfig {
+            invalid_key_status: StatusCode::UNAUTHORIZED,
+            upgrade_url: Some("https://example.com/pricing".parse().expect("a URL")),
+            signup_url: Some("https://example.com/signup".parse().expect("a URL")),
+            ..GatewayConfig::default()
+        };
+        let problems = Problems::new(&gateway, &HeaderName::from_static("x-key"));
+        let id = RequestId::parse("r-1").expect("an id");
+        let body = |refusal| -> serde_json::Value {
+            let answer = problems.refusal(refusal, &ProblemFacts::default(), &id);
+            serde_json::from_slice(&answer.body).expect("JSON")
+        };
+        let missing = body(Refusal::MissingKey);
+        assert_eq!((missing["detail"].as_str(), missing["status"].as_u64()), (Some("Missing x-key"), Some(401)));
+        assert_eq!(missing["signup_url"], "https://example.com/signup");
+        assert_eq!(missing["request_id"], "r-1");
+        let upgrade = body(Refusal::UpgradeRequired);
+        assert_eq!(upgrade["upgrade_url"], "https://example.com/pricing");
+        assert!(upgrade.get("signup_url").is_none());
+        let invalid = problems.refusal(Refusal::InvalidKey, &ProblemFacts::default(), &id);
+        assert_eq!(invalid.status, StatusCode::UNAUTHORIZED);
+        assert!(invalid.headers.iter().any(|(name, _)| name == WWW_AUTHENTICATE), "a 401 carries a challenge");
+    }
 }

@@ -65,6 +65,14 @@ impl Setup {
         self
     }
 
+    /// With the upstream named, not addressed.
+    #[must_use]
+    pub fn upstream_host(mut self, host: &str) -> Self {
+        let (_, port) = self.upstream.rsplit_once(':').expect("an upstream has a port");
+        self.upstream = format!("http://{host}:{port}");
+        self
+    }
+
     /// With a base path at the upstream.
     #[must_use]
     pub fn base_path(mut self, path: &str) -> Self {

@@ -227,6 +227,27 @@ fn log_lines_of_steady_traffic_are_written_while_it_lasts() {
     }
 }
 
+#[test]
+fn connections_beyond_the_cap_are_closed_and_counted() {
+    let backend = Backend::start();
+    let gate = Setup::new(&backend).set("gateway", "max_connections = 4").start();
+    let key = gate.key("ada@example.com", "pro");
+    let mut held: Vec<_> = (0..4).map(|_| gate.connect()).collect();
+    for connection in &mut held {
+        connection.send(&Request::get("/events/1").key(&key.raw)).expect("an answer").expect(200);
+    }
+    assert!(gate.connect().is_closed_within(Duration::from_secs(5)));
+    assert_eq!(gate.metrics().count("tollgate_connections_refused_total", &[]), 1);
+    assert_eq!(gate.metrics().count("tollgate_connections", &[]), 4);
+    held.pop();
+    eventually("there is room again", || {
+        gate.connect()
+            .send(&Request::get("/events/1").key(&key.raw))
+            .is_ok_and(|answer| answer.status == 200)
+            .then_some(())
+    });
+}
+
 /// Every place where something of a request or a key could be left.
 fn everything_said(gate: &mut Gate) -> Vec<(String, String)> {
     let mut said = Vec::new();

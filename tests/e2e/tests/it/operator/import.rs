@@ -137,3 +137,23 @@ fn accounts_are_imported_and_standard_input_is_read() {
     fs::write(&path, "email\nno-address\n").expect("written");
     gate.cli(&["accounts", "import", path.to_str().expect("text")]).exits(1).says("accounts.csv:2: ");
 }
+
+#[test]
+fn a_pepper_keeps_imported_keys_and_new_ones_working() {
+    let backend = Backend::start();
+    let pepper = "pepper = \"0123456789abcdef0123456789abcdef\"";
+    let setup = Setup::new(&backend).set("keys", "also_accept = [\"rk_*\"]").set("keys", pepper);
+    let mut gate = setup.policy(policy::one_plan("quota = \"1_000/month\"")).start();
+    let row = format!("{},ada@example.com,pro", sha256(&foreign_key(1)));
+    import_keys(&gate, "key_hash,email,plan", std::iter::once(row));
+    let new = gate.key("ada@example.com", "pro");
+    call(&gate, 1).expect(200);
+    gate.get("/events/1", &new).expect(200);
+    gate.restart();
+    call(&gate, 1).expect(200);
+    gate.get("/events/1", &new).expect(200);
+    call(&gate, 2).problem(403, "invalid_key");
+    let database = fs::read(gate.folder().join("tollgate.db")).expect("the database");
+    let plain = hex::decode(sha256(&new.raw)).expect("hexadecimal digits");
+    assert!(!database.windows(32).any(|window| window == plain), "a new key is not stored by its plain hash");
+}

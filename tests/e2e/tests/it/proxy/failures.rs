@@ -60,3 +60,27 @@ fn an_upstream_that_comes_back_is_used_again() {
     gate.send(&Request::get("/a").key(&raw)).expect(200);
     assert!(back.count() >= 1);
 }
+
+#[test]
+fn an_upstream_by_name_is_found_at_any_of_its_addresses() {
+    let backend = Backend::start();
+    let setup = Setup::new(&backend).upstream_host("localhost").policy(policy::one_plan("quota = \"100/month\""));
+    let gate = setup.start();
+    let raw = gate.key("ada@example.com", "pro").raw;
+    // The backend listens on one of the addresses that the name may have; a body must reach it all the same.
+    for number in 0..20 {
+        let request = if number % 2 == 0 { Request::get("/a") } else { Request::post("/a", "body") };
+        gate.send(&request.key(&raw)).expect(200);
+    }
+    assert_eq!((backend.count(), gate.used("ada@example.com")), (20, 20));
+}
+
+#[test]
+fn an_upstream_whose_name_is_not_known_is_502() {
+    let backend = Backend::start();
+    let gate = Setup::new(&backend).upstream_host("no-such-host.invalid").start();
+    let raw = gate.key("ada@example.com", "pro").raw;
+    gate.send(&Request::get("/events/1").key(&raw)).problem(502, "upstream_unavailable");
+    assert_eq!(gate.used("ada@example.com"), 0);
+    gate.await_log("why", |line| line.contains("no-such-host.invalid"));
+}
