@@ -24,7 +24,8 @@ pub struct Loaded {
     pub config: Config,
     /// The warnings, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// Whether the text held nothing but blanks: at start that means the defaults, on a reload that it was being written.
+    /// Whether the text set nothing, comments or not: at start that means the defaults, on a reload that it was being
+    /// written or lost by accident.
     pub blank: bool,
 }
 

@@ -96,7 +96,7 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<L
     Ok(Loaded {
         config: Config { settings, policy, source: Some(path.into()) },
         warnings: diagnostics,
-        blank: text.trim_start_matches('\u{feff}').trim().is_empty(),
+        blank: syntax.root.get_ref().is_empty(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Reads the key a call brings, and remembers where it stood so that it can be taken out again.
 
+use std::borrow::Cow;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use tollgate_config::KeysConfig;
@@ -67,19 +69,19 @@ impl KeyReader {
         let mut found = Found::Nothing;
         for value in headers.get_all(&self.header) {
             places.header = true;
-            found.add(value.as_bytes());
+            found.add(Cow::Borrowed(value.as_bytes()));
         }
         for value in headers.get_all(AUTHORIZATION) {
             let Some(token) = bearer(value.as_bytes()) else { continue };
             if self.looks_like_a_key(token) {
                 places.authorization = true;
-                found.add(token);
+                found.add(Cow::Borrowed(token));
             }
         }
         if let (Some(name), Some(query)) = (&self.query, query) {
             for (_, value) in crate::query::parameters(query).filter(|(key, _)| **key == *name.as_bytes()) {
                 places.query = true;
-                found.add(&value);
+                found.add(value);
             }
         }
         let credential = match found {
@@ -107,46 +109,20 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Texts found so far. Most calls bring one, which is kept on the stack.
-#[expect(clippy::large_enum_variant, reason = "there is one of it, on the stack, and nothing to allocate")]
-enum Found {
+/// Texts found so far. What stands in a header is borrowed from it.
+enum Found<'a> {
     Nothing,
-    One(Text),
+    One(Cow<'a, [u8]>),
     Two,
 }
 
-impl Found {
-    fn add(&mut self, text: &[u8]) {
+impl<'a> Found<'a> {
+    fn add(&mut self, text: Cow<'a, [u8]>) {
         *self = match std::mem::replace(self, Self::Two) {
-            Self::Nothing => Self::One(Text::of(text)),
-            Self::One(known) if *known == *text => Self::One(known),
+            Self::Nothing => Self::One(text),
+            Self::One(known) if known == text => Self::One(known),
             Self::One(_) | Self::Two => Self::Two,
         };
-    }
-}
-
-/// A key's text without an allocation: what is longer than any accepted key is cut, and stays malformed.
-struct Text {
-    bytes: [u8; Self::BYTES_MAX],
-    length: usize,
-}
-
-impl Text {
-    /// One more than the longest text that is looked at as a key.
-    const BYTES_MAX: usize = 513;
-
-    fn of(text: &[u8]) -> Self {
-        let length = text.len().min(Self::BYTES_MAX);
-        let mut bytes = [0; Self::BYTES_MAX];
-        bytes[..length].copy_from_slice(&text[..length]);
-        Self { bytes, length }
-    }
-}
-
-impl std::ops::Deref for Text {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.length]
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A later draft may rename the parameters; everything about the form stands here.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use bytes::{BufMut, BytesMut};
@@ -31,7 +32,7 @@ pub struct Forms {
 
 /// Hands each header of a standing to `put`. A standing without limits writes none.
 pub fn write(standing: &Standing, forms: Forms, mut put: impl FnMut(HeaderName, HeaderValue)) {
-    let Some(tightest) = standing.iter().min_by(|left, right| share_left(left).cmp(&share_left(right))) else {
+    let Some(tightest) = standing.iter().min_by(|left, right| by_share_left(left, right)) else {
         return;
     };
     let [policy, state, limit, remaining, reset] = NAMES;
@@ -54,9 +55,14 @@ pub fn seconds(micros: i64) -> u64 {
     micros.max(0).unsigned_abs().div_ceil(1_000_000)
 }
 
-/// The share of a limit that is left, in 2^-32ths; limits that allow nothing have none left.
-fn share_left(standing: &LimitStanding) -> u128 {
-    (u128::from(standing.remaining) << 32).checked_div(u128::from(standing.limit)).unwrap_or(0)
+/// Which of two limits has the smaller share left; one that allows nothing has none left.
+fn by_share_left(left: &LimitStanding, right: &LimitStanding) -> Ordering {
+    if left.limit == 0 || right.limit == 0 {
+        return (left.limit > 0).cmp(&(right.limit > 0));
+    }
+    // left.remaining / left.limit against right.remaining / right.limit, without dividing.
+    let scaled = |one: &LimitStanding, other: &LimitStanding| u128::from(one.remaining) * u128::from(other.limit);
+    scaled(left, right).cmp(&scaled(right, left))
 }
 
 fn write_policy(standing: &Standing, out: &mut BytesMut) {
@@ -86,7 +92,12 @@ fn begin_item(limit: &LimitStanding, at: usize, out: &mut BytesMut) {
         out.put_slice(b", ");
     }
     // Names are ASCII words, so the quoted string needs no escapes.
-    write!(out, "\"{}\"", limit.label).expect("writing to memory does not fail");
+    out.put_u8(b'"');
+    match limit.label.as_str() {
+        Some(name) => out.put_slice(name.as_bytes()),
+        None => write!(out, "{}", limit.label).expect("writing to memory does not fail"),
+    }
+    out.put_u8(b'"');
 }
 
 fn put_number(number: u64, out: &mut BytesMut) {
@@ -164,6 +175,20 @@ mod tests {
                 "x-ratelimit-reset: 864000",
             ]
         );
+    }
+
+    #[test]
+    fn the_smallest_share_left_is_shown_and_a_limit_of_nothing_is_the_smallest() {
+        let limit = |limit, remaining| LimitStanding { limit, remaining, ..standing()[0] };
+        for (one, other, expected) in [
+            (limit(10, 5), limit(100, 49), Ordering::Greater),
+            (limit(10, 5), limit(100, 50), Ordering::Equal),
+            (limit(0, 0), limit(100, 0), Ordering::Less),
+            (limit(0, 0), limit(0, 0), Ordering::Equal),
+            (limit(1 << 53, 1), limit(1 << 53, 2), Ordering::Less),
+        ] {
+            assert_eq!(by_share_left(&one, &other), expected, "{one:?} {other:?}");
+        }
     }
 
     #[test]

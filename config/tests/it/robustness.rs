@@ -124,8 +124,8 @@ fn files_that_cannot_be_read_say_so() {
 }
 
 #[test]
-fn an_empty_file_is_the_defaults_and_says_that_it_is_empty() {
-    for (text, blank) in [("", true), (" \n\t\n", true), ("\u{feff}\n", true), ("# nothing\n", false)] {
+fn a_file_that_sets_nothing_is_the_defaults_and_says_so() {
+    for (text, blank) in [("", true), (" \n\t\n", true), ("\u{feff}\n", true), ("# nothing\n", true)] {
         let loaded = good(text);
         assert_eq!(loaded.blank, blank, "{text:?}");
         assert_eq!(loaded.config.settings, tollgate_config::Settings::default(), "{text:?}");

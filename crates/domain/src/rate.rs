@@ -35,6 +35,17 @@ impl Unit {
         }
     }
 
+    /// The unit's word, where it has one.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Second => Some("second"),
+            Self::Minute => Some("minute"),
+            Self::Hour => Some("hour"),
+            Self::Day => Some("day"),
+            Self::Days(_) => None,
+        }
+    }
+
     /// Reads `second`, `minute`, `hour`, `day` or a number of days such as `30d`.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
@@ -55,12 +66,10 @@ impl Unit {
 
 impl fmt::Display for Unit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Second => formatter.write_str("second"),
-            Self::Minute => formatter.write_str("minute"),
-            Self::Hour => formatter.write_str("hour"),
-            Self::Day => formatter.write_str("day"),
-            Self::Days(days) => write!(formatter, "{days}d"),
+        match (self.as_str(), self) {
+            (Some(word), _) => formatter.write_str(word),
+            (None, Self::Days(days)) => write!(formatter, "{days}d"),
+            (None, Self::Second | Self::Minute | Self::Hour | Self::Day) => Ok(()),
         }
     }
 }

@@ -103,7 +103,7 @@ impl Watched {
         let loaded = tokio::task::spawn_blocking(move || tollgate_config::load(&named, &ProcessEnvironment)).await;
         match loaded {
             Ok(Ok(loaded)) if loaded.blank => {
-                self.reject(format!("{}: the file is empty", file.display()));
+                self.reject(format!("{}: the file is empty, or sets nothing", file.display()));
             }
             Ok(Ok(loaded)) => {
                 for warning in &loaded.warnings {

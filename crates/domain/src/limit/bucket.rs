@@ -80,7 +80,11 @@ impl BucketState {
         if self.spec.tokens == 0 || cost > self.spec.burst {
             return None;
         }
-        i64::try_from(missing.div_ceil(u128::from(self.spec.tokens))).ok()
+        // In bounds, the product is below 2^53: dividing in 64 bits is several times as fast.
+        match u64::try_from(missing) {
+            Ok(missing) => i64::try_from(missing.div_ceil(self.spec.tokens)).ok(),
+            Err(_) => i64::try_from(missing.div_ceil(u128::from(self.spec.tokens))).ok(),
+        }
     }
 
     /// Takes `cost` tokens; the caller has checked that they are there.

@@ -40,6 +40,18 @@ pub enum LimitLabel {
 }
 
 impl LimitLabel {
+    /// The name of the limit's policy where it is one of the fixed words; most are.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Burst => Some("burst"),
+            Self::Quota => Some("month"),
+            Self::KeyBurst => Some("key-burst"),
+            Self::KeyQuota => Some("key-month"),
+            Self::Window(unit) => unit.as_str(),
+            Self::KeyWindow(_) => None,
+        }
+    }
+
     /// Whether a refusal is about rate or about quota.
     pub fn kind(self) -> LimitKind {
         match self {
@@ -52,13 +64,11 @@ impl LimitLabel {
 /// The name of the limit's policy: `burst`, `day`, `30d`, `month`, and `key-…` for a key's own.
 impl fmt::Display for LimitLabel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Burst => formatter.write_str("burst"),
-            Self::Window(unit) => fmt::Display::fmt(unit, formatter),
-            Self::Quota => formatter.write_str("month"),
-            Self::KeyBurst => formatter.write_str("key-burst"),
-            Self::KeyWindow(unit) => write!(formatter, "key-{unit}"),
-            Self::KeyQuota => formatter.write_str("key-month"),
+        match (self.as_str(), self) {
+            (Some(name), _) => formatter.write_str(name),
+            (None, Self::KeyWindow(unit)) => write!(formatter, "key-{unit}"),
+            (None, Self::Window(unit)) => fmt::Display::fmt(unit, formatter),
+            (None, Self::Burst | Self::Quota | Self::KeyBurst | Self::KeyQuota) => Ok(()),
         }
     }
 }

@@ -122,3 +122,29 @@ fn the_first_bytes_arrive_before_the_last_are_sent() {
     assert_eq!(connection.read_answer(false).expect("an answer").status, 200);
     assert_eq!(backend.last().body, b"helloworld");
 }
+
+#[test]
+fn a_long_transfer_that_goes_on_outlasts_every_timeout() {
+    let backend = Backend::start();
+    backend.on("/pieces", Behaviour::status(200).slow(10, Duration::from_millis(150)));
+    let timeout = Duration::from_millis(700);
+    let gate = Setup::new(&backend)
+        .set("upstream", "read_timeout = \"700ms\"\nwrite_timeout = \"700ms\"")
+        .set("gateway", "body_timeout = \"700ms\"\nwrite_timeout = \"700ms\"\nheader_timeout = \"700ms\"")
+        .start();
+    let raw = gate.key("ada@example.com", "pro").raw;
+    let began = Instant::now();
+    let answer = gate.send(&Request::get("/pieces").key(&raw)).expect(200);
+    assert!(answer.complete && began.elapsed() > 2 * timeout, "down: {:?}", began.elapsed());
+
+    let began = Instant::now();
+    let mut connection = gate.connect();
+    let head = format!("POST /up HTTP/1.1\r\nHost: a\r\nx-api-key: {raw}\r\nContent-Length: 50\r\n\r\n");
+    connection.write(head.as_bytes()).expect("written");
+    for _ in 0..10 {
+        thread::sleep(Duration::from_millis(150));
+        connection.write(b"piece").expect("written");
+    }
+    assert_eq!(connection.read_answer(false).expect("an answer").status, 200);
+    assert!(backend.last().complete && began.elapsed() > 2 * timeout, "up: {:?}", began.elapsed());
+}
