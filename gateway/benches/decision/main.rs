@@ -4,6 +4,8 @@
 //! What is measured is CPU time of the one thread that decides, so that a busy machine disturbs it little.
 //! `cargo bench -p tollgate-gateway --bench decision`
 
+mod made_up;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tollgate_config::KeysConfig;
-use tollgate_domain::{AccountId, Clock, KeyId, KeyPrefix, PlainKey, PlanName};
+use tollgate_domain::Clock;
 use tollgate_gateway::SystemClock;
 use tollgate_gateway::credential::KeyReader;
 use tollgate_gateway::decision::{Call, Decider, DeciderParts, Verdict};
@@ -25,9 +27,9 @@ use tollgate_gateway::metrics::Metrics;
 use tollgate_gateway::snapshot::Snapshot;
 use tollgate_gateway::usage::UsageRecorder;
 use tollgate_limiter::{InProcess, InProcessSettings};
-use tollgate_store::{ImportedKey, NewAudit, SqliteStore, Store};
+use tollgate_store::Store;
 
-const IMPORT_ROWS: usize = 20_000;
+use made_up::MadeUpKeys;
 
 struct Bench {
     decider: Decider<InProcess>,
@@ -50,7 +52,8 @@ fn gate(key_count: usize, route_count: usize) -> Bench {
         tollgate_config::parse(&text, std::path::Path::new("bench.toml"), &|_: &str| None).expect("a good file");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store: Arc<dyn Store> = Arc::new(runtime.block_on(SqliteStore::open_in_memory()).expect("a store"));
+    let (store, keys) = MadeUpKeys::new(key_count, clock.now());
+    let store: Arc<dyn Store> = Arc::new(store);
     let metrics = Arc::new(Metrics::default());
     let limiter = Arc::new(InProcess::new(InProcessSettings::default()));
     let usage = UsageRecorder::new(Arc::clone(&metrics));
@@ -73,7 +76,6 @@ fn gate(key_count: usize, route_count: usize) -> Bench {
         max_body: tollgate_config::ByteLimit::Unlimited,
         enforce: true,
     });
-    let keys = runtime.block_on(make_keys(&*store, &policy.plans, &*clock, key_count));
     let snapshot = decider.snapshot();
     let path = format!("/area{}/thing{}/7", (route_count - 1) % 97, route_count - 1);
     let bench = Bench { decider, snapshot, clock, keys, path };
@@ -84,47 +86,6 @@ fn gate(key_count: usize, route_count: usize) -> Bench {
         }
     });
     bench
-}
-
-async fn make_keys(
-    store: &dyn Store,
-    plans: &tollgate_domain::PlanTable,
-    clock: &dyn Clock,
-    key_count: usize,
-) -> Vec<String> {
-    let prefix = KeyPrefix::new("tg_live").expect("a prefix");
-    let hasher = tollgate_domain::KeyHasher::new(None);
-    let now = clock.now();
-    let mut keys = Vec::with_capacity(key_count);
-    for first in (0..key_count).step_by(IMPORT_ROWS) {
-        let rows: Vec<ImportedKey> = (first..key_count.min(first + IMPORT_ROWS))
-            .map(|number| {
-                let mut random = [0_u8; 32];
-                random[..8].copy_from_slice(&(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-                let plain = PlainKey::generate(&prefix, random);
-                let mut id = [0_u8; 10];
-                id[2..].copy_from_slice(&(number as u64).to_be_bytes());
-                let hash = hasher.hash(plain.reveal().as_bytes());
-                keys.push(plain.reveal().to_owned());
-                ImportedKey {
-                    id: KeyId::new(now, id),
-                    hash,
-                    email: format!("user{number}@example.com"),
-                    account_id_if_new: AccountId::new(now, id),
-                    plan: PlanName::new("pro"),
-                    name: None,
-                    revoked: false,
-                    cap: None,
-                    used: 0,
-                    cycle_start: None,
-                    expires_at: None,
-                }
-            })
-            .collect();
-        let audit = NewAudit { actor: "bench".into(), action: "key.import", at: now, detail: serde_json::Value::Null };
-        store.import_keys(&rows, plans, now, &audit).await.expect("an import");
-    }
-    keys
 }
 
 fn headers(key: &str) -> HeaderMap {
