@@ -7,10 +7,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method};
 use tollgate_config::{Access, ByteLimit, MethodSet, MountPath, Route};
-use tollgate_domain::limit::{Debit, LimitKind, LimitLabel, LimitSet, LimitStanding, Outcome, Refused, Standing};
+use tollgate_domain::limit::{Debit, LimitKind, LimitLabel, LimitStanding, Outcome, Refused, Standing};
 use tollgate_domain::{
     AccessRequest, Anonymous, Clock, KeyId, Period, Plan, Reason, Refusal, Timestamp, decide, decide_anonymous,
-    key_allows,
+    key_allows, plan_reaches,
 };
 use tollgate_limiter::{Limiter, Subject};
 
@@ -303,9 +303,13 @@ impl<L: Limiter> Decider<L> {
             }
         };
         let request = access_request(call, route);
-        match decide(&request, &caller.key, &caller.owner.account, &caller.entitlement) {
-            Ok(grant) => {
-                let plan = Arc::clone(grant.plan);
+        let decided = match caller.usual_plan(call.now) {
+            Some(plan) => plan_reaches(&request, plan).map(|()| plan),
+            None => decide(&request, &caller.key, &caller.owner.account, &caller.entitlement).map(|grant| grant.plan),
+        };
+        match decided {
+            Ok(plan) => {
+                let plan = Arc::clone(plan);
                 self.debit(call, route, caller, plan, places).await
             }
             Err((refusal, reason)) => {
@@ -359,8 +363,8 @@ impl<L: Limiter> Decider<L> {
             ..Denied::new(denial, Some(route))
         };
         self.check_body(call, route).map_err(|too_large| Box::new(denied(too_large.denial)))?;
-        let limits = caller.shared_limits.as_deref().unwrap_or(&plan.limits);
-        let own: Option<(KeyId, &LimitSet)> = caller.own_limits.as_ref().map(|limits| (caller.key.lineage, limits));
+        let limits = caller.shared_limits().unwrap_or(&plan.limits);
+        let own = caller.own_limits();
         let units = route.cost.upfront();
         // Finding the key may have waited for the store, so the time is asked anew.
         let now = self.clock.now();
@@ -413,13 +417,13 @@ impl<L: Limiter> Decider<L> {
         debit: &Debit<'_>,
         now: Timestamp,
     ) -> Result<Outcome, DirectoryError> {
-        let mut outcome = self.limiter.debit(&caller.owner.handle, debit, now).await?;
+        let mut outcome = self.limiter.debit(caller.handle(), debit, now).await?;
         for _ in 0..SEEDINGS_MAX {
             if outcome != Outcome::Unseeded {
                 break;
             }
             self.directory.seed(caller, debit).await?;
-            outcome = self.limiter.debit(&caller.owner.handle, debit, self.clock.now()).await?;
+            outcome = self.limiter.debit(caller.handle(), debit, self.clock.now()).await?;
         }
         Ok(outcome)
     }

@@ -103,9 +103,18 @@ pub fn decide<'a>(
             return Err((Refusal::UpgradeRequired, Reason::PlanWithoutApi));
         }
     };
-    reach(request, plan).map_err(|reason| (Refusal::UpgradeRequired, reason))?;
+    plan_reaches(request, plan)?;
     key_allows(request, key)?;
     Ok(Grant { plan })
+}
+
+/// Decides on the plan alone: rank and feature. It is all that is left to ask of a key that works and has no rules of
+/// its own, whose account is in good standing.
+///
+/// # Errors
+/// As [`decide`].
+pub fn plan_reaches(request: &AccessRequest<'_>, plan: &Plan) -> Result<(), (Refusal, Reason)> {
+    reach(request, plan).map_err(|reason| (Refusal::UpgradeRequired, reason))
 }
 
 /// Decides on the key's own rules alone: scopes, read-only, IP rules.

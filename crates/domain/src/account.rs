@@ -150,6 +150,18 @@ impl Key {
         }
     }
 
+    /// Until when it works if nobody changes it: up to its expiry, revocation or the end of its grace.
+    pub fn works_until(&self) -> Timestamp {
+        let grace_until = self.superseded.map(|superseded| superseded.grace_until);
+        let ends = [self.expires_at, self.revoked_at, grace_until];
+        ends.into_iter().flatten().min().unwrap_or(Timestamp::from_micros(i64::MAX))
+    }
+
+    /// Whether it has rules of its own: scopes, read-only, or IP rules.
+    pub fn has_rules(&self) -> bool {
+        !self.scopes.is_empty() || self.read_only || self.ip_rules != IpRules::default()
+    }
+
     /// Whether its scopes name the route.
     pub fn may_call(&self, route: &RouteName) -> bool {
         self.scopes.is_empty() || self.scopes.iter().any(|scope| scope.matches(route))

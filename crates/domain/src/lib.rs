@@ -22,6 +22,7 @@ mod usage;
 
 pub use access::{
     AccessRequest, Anonymous, Entitlement, Grant, NoAccess, decide, decide_anonymous, entitlement, key_allows,
+    plan_reaches,
 };
 pub use account::{Account, Ban, IpRules, Key, KeyLimits, KeyState, Supersession};
 pub use id::{AccountId, InvalidId, KeyId, NodeId};

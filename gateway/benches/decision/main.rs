@@ -39,10 +39,10 @@ struct Bench {
     path: String,
 }
 
-/// A gate with so many keys, each of its own account and each used once, and so many routes.
-fn gate(key_count: usize, route_count: usize) -> Bench {
-    let mut text = String::from(
-        "[plans.pro]\nrate = \"6_000_000/minute\"\nburst = 100_000\nwindows = [\"1_000_000_000/day\"]\nquota = \"1_000_000_000/month\"\n",
+/// A gate with so many keys, each of its own account and each used once, so many routes, and these windows.
+fn gate(key_count: usize, route_count: usize, windows: &str) -> Bench {
+    let mut text = format!(
+        "[plans.pro]\nrate = \"6_000_000/minute\"\nburst = 100_000\nwindows = [{windows}]\nquota = \"1_000_000_000/month\"\n",
     );
     for route in 0..route_count {
         writeln!(text, "[[routes]]\nname = \"r{route}\"\npath = \"/area{}/thing{route}/{{id}}\"", route % 97)
@@ -157,10 +157,17 @@ impl Measurement for CpuTime {
 
 fn decisions(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("decision");
-    for (keys, routes) in [(1_000, 10), (1_000_000, 10), (1_000, 10_000)] {
-        let bench = gate(keys, routes);
+    let cases = [
+        (1_000, 10, "bucket and quota", ""),
+        (1_000_000, 10, "bucket and quota", ""),
+        (1_000, 10_000, "bucket and quota", ""),
+        (1_000, 10, "bucket, day and quota", "\"1_000_000_000/day\""),
+        (1_000_000, 10, "bucket, day and quota", "\"1_000_000_000/day\""),
+    ];
+    for (keys, routes, limits, windows) in cases {
+        let bench = gate(keys, routes, windows);
         let mut next = 0_usize;
-        group.bench_function(format!("{keys} keys, {routes} routes"), |bencher| {
+        group.bench_function(format!("{keys} keys, {routes} routes, {limits}"), |bencher| {
             bencher.iter_batched(
                 || {
                     // A step that is coprime to the count visits every key, far from the one before.

@@ -7,6 +7,7 @@
 mod entry;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use tollgate_domain::{AccountId, Clock, HOUR_US, KeyHash, Timestamp};
 use tollgate_limiter::{Limiter, LimiterDown, Subject};
 use tollgate_store::{Change, ChangeSink, SeedQuery, Store, StoreError};
 
+use entry::Epoch;
 pub use entry::{AccountEntry, KeyEntry};
 
 use crate::metrics::Metrics;
@@ -34,6 +36,8 @@ const UNKNOWN_MAX: usize = 100_000;
 const UNKNOWN_US: i64 = 10_000_000;
 /// Reads of the store at a time; what comes beyond waits its turn.
 const STORE_READS_MAX: usize = 64;
+/// Slots in which changes to accounts are counted.
+const EPOCH_SLOTS: usize = 4096;
 /// Shards of the table of accounts.
 const ACCOUNT_SHARDS: usize = 64;
 
@@ -61,6 +65,9 @@ pub struct Directory<L: Limiter> {
     unknown: Cache<KeyHash, Timestamp>,
     accounts: Box<[AccountShard<L>]>,
     reads: Semaphore,
+    /// Counts changes to accounts, many accounts to a slot: whoever shares one with a changed account is read anew.
+    /// The table is small enough to stay in the processor's cache, so that asking it costs a decision nothing.
+    epochs: Box<[AtomicU64]>,
     /// Counts changes. Whoever remembers a record holds it for reading and has seen no change since the record was
     /// read, so nothing that a change has overtaken is ever remembered after it.
     changes: RwLock<u64>,
@@ -85,6 +92,7 @@ impl<L: Limiter> Directory<L> {
             unknown: Cache::new(UNKNOWN_MAX),
             accounts: (0..ACCOUNT_SHARDS).map(|_| Mutex::default()).collect(),
             reads: Semaphore::new(STORE_READS_MAX),
+            epochs: (0..EPOCH_SLOTS).map(|_| AtomicU64::new(0)).collect(),
             changes: RwLock::new(0),
         }
     }
@@ -100,7 +108,7 @@ impl<L: Limiter> Directory<L> {
         now: Timestamp,
     ) -> Result<Option<Arc<KeyEntry<L>>>, DirectoryError> {
         if let Some(entry) = self.keys.get(hash)
-            && !entry.owner.is_stale()
+            && self.is_fresh(&entry)
         {
             return Ok(Some(self.current(entry, snapshot)));
         }
@@ -109,13 +117,14 @@ impl<L: Limiter> Directory<L> {
 
     /// The entry itself, or one resolved anew when the plan table has changed since.
     fn current(&self, entry: Arc<KeyEntry<L>>, snapshot: &Snapshot) -> Arc<KeyEntry<L>> {
-        if entry.generation == snapshot.generation {
+        if entry.generation() == snapshot.generation {
             return entry;
         }
-        let resolved = Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), snapshot));
+        let resolved =
+            Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), entry.epoch(), snapshot));
         // Only in place of the entry it was made from: a change may have removed that one, and another reader may
         // have remembered a newer record since.
-        if entry.generation < snapshot.generation {
+        if entry.generation() < snapshot.generation {
             let hash = &entry.key.hashed.hash;
             let _whoever_came_first_stays = self.keys.entry(hash, Some(Duration::ZERO), |_, known| {
                 if Arc::ptr_eq(known, &entry) {
@@ -138,7 +147,7 @@ impl<L: Limiter> Directory<L> {
                 return Ok(None);
             }
             let guard = match self.keys.get_value_or_guard_async(hash).await {
-                Ok(entry) if !entry.owner.is_stale() => return Ok(Some(self.current(entry, snapshot))),
+                Ok(entry) if self.is_fresh(&entry) => return Ok(Some(self.current(entry, snapshot))),
                 Ok(stale) => {
                     self.keys.remove_if(hash, |entry| Arc::ptr_eq(entry, &stale));
                     continue;
@@ -163,7 +172,8 @@ impl<L: Limiter> Directory<L> {
                 return Ok(None);
             };
             let owner = self.owner_of(found.account);
-            let entry = Arc::new(KeyEntry::resolve(found.key, owner, snapshot));
+            let epoch = self.epoch(owner.account.id);
+            let entry = Arc::new(KeyEntry::resolve(found.key, owner, epoch, snapshot));
             // A guard whose place was taken away inserts nothing; the record is right all the same.
             let _inserted = guard.insert(Arc::clone(&entry));
             return Ok(Some(entry));
@@ -183,8 +193,24 @@ impl<L: Limiter> Directory<L> {
         let entry = Arc::new(AccountEntry::new(account, &*self.limiter));
         if let Some(older) = shard.insert(id, Arc::downgrade(&entry)).and_then(|older| older.upgrade()) {
             older.mark_stale();
+            self.advance_epoch(id);
         }
         entry
+    }
+
+    /// Whether nothing has changed about the entry's account since its record was read.
+    fn is_fresh(&self, entry: &KeyEntry<L>) -> bool {
+        let Epoch { slot, changes } = entry.epoch();
+        self.epochs[slot].load(Ordering::Acquire) == changes
+    }
+
+    fn epoch(&self, account: AccountId) -> Epoch {
+        let slot = slot_of(account);
+        Epoch { slot, changes: self.epochs[slot].load(Ordering::Acquire) }
+    }
+
+    fn advance_epoch(&self, account: AccountId) {
+        self.epochs[slot_of(account)].fetch_add(1, Ordering::AcqRel);
     }
 
     fn shard(&self, account: AccountId) -> &AccountShard<L> {
@@ -239,7 +265,12 @@ impl<L: Limiter> Directory<L> {
         if let Some(entry) = known.and_then(|entry| entry.upgrade()) {
             entry.mark_stale();
         }
+        self.advance_epoch(account);
     }
+}
+
+fn slot_of(account: AccountId) -> usize {
+    usize::try_from(account.as_u128() % EPOCH_SLOTS as u128).expect("a remainder of 4096 fits")
 }
 
 #[async_trait]

@@ -147,3 +147,16 @@ fn a_denied_address_is_refused_even_where_it_is_allowed() {
         assert_eq!(rules.admit(address.parse().expect("an address")), expected, "{address}");
     }
 }
+
+#[test]
+fn a_key_works_until_the_first_of_its_ends() {
+    let plain = key();
+    assert_eq!(plain.works_until(), Timestamp::from_micros(i64::MAX));
+    let superseded = Some(Supersession { by: plain.id, grace_until: NOW + 3 });
+    let ended = Key { expires_at: Some(NOW + 5), revoked_at: Some(NOW + 4), superseded, ..plain };
+    assert_eq!(ended.works_until(), NOW + 3);
+    for (micros, works) in [(2, true), (3, false), (5, false)] {
+        assert_eq!(ended.state(NOW + micros).works(), works);
+        assert_eq!(NOW + micros < ended.works_until(), works);
+    }
+}
