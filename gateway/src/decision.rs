@@ -313,23 +313,41 @@ impl<L: Limiter> Decider<L> {
                 self.debit(call, route, caller, plan, places).await
             }
             Err((refusal, reason)) => {
-                let denied = |refusal, reason| {
-                    Box::new(Denied {
-                        plan: caller.entitlement.plan().cloned(),
-                        caller: Some(Arc::clone(&caller)),
-                        ..Denied::new(Denial::Refusal(refusal, reason), Some(route))
-                    })
-                };
                 if self.enforce || refusal != Refusal::UpgradeRequired {
-                    return Err(denied(refusal, reason));
+                    return Err(self.deny_key(&caller, route, refusal, reason).await);
                 }
-                key_allows(&request, &caller.key).map_err(|(refusal, reason)| denied(refusal, reason))?;
+                if let Err((refusal, reason)) = key_allows(&request, &caller.key) {
+                    return Err(self.deny_key(&caller, route, refusal, reason).await);
+                }
                 self.check_body(call, route)?;
                 let plan = caller.entitlement.plan().cloned();
                 let would_refuse = Some((refusal, reason));
                 Ok(Passage { caller: Some(caller), plan, would_refuse, ..passage(route, places) })
             }
         }
+    }
+
+    /// Refuses a known key before it comes to a debit. Where the key itself is good, the answer shows how its account
+    /// stands; that of a key that opens nothing tells no more than an unknown one's.
+    async fn deny_key(
+        &self,
+        caller: &Arc<KeyEntry<L>>,
+        route: &Arc<Route>,
+        refusal: Refusal,
+        reason: Reason,
+    ) -> Box<Denied<L>> {
+        let plan = caller.entitlement.plan().cloned();
+        let mut standing = None;
+        if let (Some(plan), Refusal::UpgradeRequired | Refusal::NotAllowed) = (&plan, refusal) {
+            let now = self.clock.now();
+            let limits = caller.shared_limits().unwrap_or(&plan.limits);
+            let looked = Debit { limits, key: caller.own_limits(), period: caller.period_at(now), cost: 0 };
+            if let Ok(Outcome::Admitted(looked)) = self.debit_seeded(caller, &looked, now).await {
+                standing = Some(looked.standing);
+            }
+        }
+        let denial = Denial::Refusal(refusal, reason);
+        Box::new(Denied { caller: Some(Arc::clone(caller)), plan, standing, ..Denied::new(denial, Some(route)) })
     }
 
     /// A call without a key that can be used: refused, or let through where limits are not enforced and the key is

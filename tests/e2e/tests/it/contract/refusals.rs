@@ -213,3 +213,21 @@ fn a_refusal_of_a_head_request_has_no_body() {
     }
     assert_eq!(backend.only().method, "HEAD");
 }
+
+#[test]
+fn a_good_key_that_may_not_call_sees_its_limits_and_is_charged_nothing() {
+    let backend = Backend::start();
+    let gate = start(&backend);
+    let key = gate.key_with("ada@example.com", "pro", &["--scope", "nothing-of-this-name"]);
+    for _ in 0..2 {
+        let answer = gate.get(SEARCH, &key);
+        refused(&answer, 403, "not_allowed", "Key not allowed for this endpoint");
+        let (limit, remaining) = (answer.number("x-ratelimit-limit"), answer.number("x-ratelimit-remaining"));
+        assert_eq!(limit, remaining, "a refusal debits nothing");
+        assert!(answer.header("ratelimit").is_some() && answer.header("ratelimit-policy").is_some());
+    }
+    gate.cli(&["keys", "revoke", &key.id]).done();
+    let revoked = gate.get(SEARCH, &key);
+    refused(&revoked, 403, "invalid_key", "Invalid or revoked API key");
+    assert_eq!(revoked.header("ratelimit"), None, "a revoked key is shown no more than an unknown one");
+}
