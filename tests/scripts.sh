@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Tests of the shell scripts: deploy/quickstart, deploy/smoke.sh and .ci/arrows, with stand-ins for what they call.
+# Tests of the shell scripts: deploy/quickstart, deploy/smoke.sh, tests/services.sh and .ci/arrows, with stand-ins for
+# what they call.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 folder=$(mktemp -d)
@@ -159,6 +160,41 @@ TEXT
     run env PATH="$folder/bin" "$quickstart"; expect 'quickstart when the build fails' 1 'the build failed'
 }
 
+# Services that say where they are and end with their standard input, as the real ones do.
+services_sh() {
+    local sourced=". '$root/deploy/build-tools.sh'; . '$root/tests/services.sh'; set -euo pipefail"
+    bare_path
+    run env PATH="$folder/bin" bash -c "$sourced; missing_service_packages"
+    expect 'services.sh names what is missing' 0 'redis-server prometheus util-linux'
+
+    local examples=$folder/built/debug/examples
+    mkdir -p "$examples"
+    stand_in services <<TEXT
+echo TOLLGATE_TEST_POSTGRES=postgres://a@b/c?d=e
+echo TOLLGATE_TEST_REDIS_CLUSTER=redis://a,redis://b
+echo
+while read -r _; do :; done
+: >'$folder/ended'
+TEXT
+    mv "$folder/bin/services" "$examples/services"
+    run env CARGO_TARGET_DIR="$folder/built" bash -c "$sourced; start_services
+        printenv TOLLGATE_TEST_POSTGRES; stop_services; test -e '$folder/ended'; stop_services"
+    expect 'services.sh exports what the services say, and ends them' 0 'postgres://a@b/c?d=e'
+    rm "$folder/ended"
+    # In another shell, which takes note that it was killed.
+    run env CARGO_TARGET_DIR="$folder/built" SCRIPT="$sourced; start_services; kill -KILL \$\$" \
+        bash -c 'bash -c "$SCRIPT"; true'
+    for _ in $(seq 200); do
+        [ ! -e "$folder/ended" ] || break
+        sleep 0.05
+    done
+    run test -e "$folder/ended"
+    expect 'services end with a shell that is killed' 0 ''
+    printf '#!/bin/bash\nexit 1\n' >"$examples/services"
+    run env CARGO_TARGET_DIR="$folder/built" bash -c "trap stop_services EXIT; $sourced; start_services"
+    expect 'services.sh tells that none started' 1 'did not start'
+}
+
 # A copy of the manifests, in which every crate is empty.
 copy_manifests() {
     rm -rf "$folder/copy"
@@ -202,7 +238,7 @@ arrows() {
     expect 'a harmless dependency' 1 0
 }
 
-for suite in smoke_sh quickstart arrows; do
+for suite in smoke_sh quickstart services_sh arrows; do
     "$suite"
 done
 printf 'scripts: %s passed, %s failed\n' "$passed" "$failed"

@@ -8,6 +8,7 @@ use tollgate_domain::{Clock, KeyHasher, NodeId, Timestamp};
 use tollgate_limiter::Peek;
 use tollgate_store::{Change, ChangeSink, NewAudit, Store};
 
+use crate::nodes::Nodes;
 use crate::problem::Problem;
 use crate::token::OperatorToken;
 
@@ -32,6 +33,8 @@ pub struct AdminDeps {
     pub token: OperatorToken,
     /// Which process this is.
     pub node: NodeFacts,
+    /// Which processes there are.
+    pub nodes: Arc<dyn Nodes>,
 }
 
 /// Which process answers.
@@ -101,9 +104,8 @@ impl Shared {
 
     /// Tells the gateways; returns when the one in this process obeys.
     pub(crate) async fn publish(&self, changes: &[Change]) {
-        for change in changes {
-            self.deps.changes.publish(change).await;
-        }
+        // Together: where a change travels, one way is long enough for all of them.
+        futures::future::join_all(changes.iter().map(|change| self.deps.changes.publish(change))).await;
     }
 }
 

@@ -11,6 +11,7 @@ mod fields;
 mod import_rows;
 mod inputs;
 mod key_request;
+mod nodes;
 mod operator;
 mod page;
 mod problem;
@@ -24,6 +25,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 
 pub use context::{AdminDeps, NodeFacts};
+pub use nodes::{NodeRecord, Nodes, NodesUnavailable};
 pub use problem::ProblemCode;
 pub use token::{InvalidToken, OperatorToken, TokenFileError, load_or_create_token};
 

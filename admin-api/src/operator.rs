@@ -6,6 +6,7 @@ mod config;
 mod idempotency;
 mod imports;
 mod keys;
+mod nodes;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -45,6 +46,7 @@ pub(crate) fn router(context: &Context) -> Router<Context> {
         .route("/v1/keys/{key}/rotate", post(keys::rotate))
         .route("/v1/config", get(config::show))
         .route("/v1/health", get(config::health))
+        .route("/v1/nodes", get(nodes::list))
         .route("/v1/audit", get(audit::list))
         .route_layer(idempotent())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));

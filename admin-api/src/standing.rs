@@ -102,8 +102,10 @@ pub(crate) async fn of_account(
         None => from_ledger(shared, account, &debit, now).await?,
     };
     let has_access = matches!(entitlement, Entitlement::Plan(_)) && account.ban.is_none();
-    let limits: Vec<LimitView> =
-        standings.iter().map(|standing| limit_view(standing, plan.limits.quota.limit, has_access, now)).collect();
+    let limits: Vec<LimitView> = standings
+        .iter()
+        .map(|standing| limit_view(standing, plan.limits.quota.limit, period, has_access, now))
+        .collect();
     let quota = standings
         .iter()
         .find(|standing| standing.label == LimitLabel::Quota)
@@ -191,7 +193,13 @@ fn shown_limit(standing: &LimitStanding, is_unlimited: bool) -> (Value, Value, O
     (standing.limit.into(), standing.remaining.into(), Some(percentage))
 }
 
-fn limit_view(standing: &LimitStanding, quota_limit: Option<u64>, has_access: bool, now: Timestamp) -> LimitView {
+fn limit_view(
+    standing: &LimitStanding,
+    quota_limit: Option<u64>,
+    period: Period,
+    has_access: bool,
+    now: Timestamp,
+) -> LimitView {
     let is_unlimited = standing.label == LimitLabel::Quota && quota_limit.is_none();
     let (limit, remaining, percentage) = shown_limit(standing, is_unlimited);
     let (kind, scope) = match standing.label {
@@ -202,7 +210,11 @@ fn limit_view(standing: &LimitStanding, quota_limit: Option<u64>, has_access: bo
         LimitLabel::KeyWindow(_) => ("window", "key"),
         LimitLabel::KeyQuota => ("quota", "key"),
     };
-    let resets = standing.label.kind() == LimitKind::Quota || standing.reset_us > 0;
+    let resets_at = match standing.label.kind() {
+        // Not worked out from now: the limiter's clock may be another one.
+        LimitKind::Quota => Some(period.end),
+        LimitKind::Rate => (standing.reset_us > 0).then(|| now + standing.reset_us),
+    };
     LimitView {
         name: standing.label.to_string(),
         kind,
@@ -211,7 +223,7 @@ fn limit_view(standing: &LimitStanding, quota_limit: Option<u64>, has_access: bo
         limit,
         remaining,
         percentage,
-        resets_at: resets.then(|| (now + standing.reset_us).to_string()),
+        resets_at: resets_at.map(|at| at.to_string()),
         allowed: has_access && (is_unlimited || standing.remaining > 0),
     }
 }

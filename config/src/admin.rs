@@ -8,14 +8,15 @@ use crate::item::Item;
 use crate::listeners::Listeners;
 use crate::reader::Table;
 use crate::secret::{self, Secret};
+use crate::upstream::{Scheme, UpstreamUrl};
 
 /// The settings of `[admin]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
     /// Where the control plane listens.
     pub listen: SocketAddr,
-    /// Where the command line reaches it when not at `listen`.
-    pub url: Option<Url>,
+    /// Where the command line and the gateways reach it when not at `listen`.
+    pub url: Option<UpstreamUrl>,
     /// What operators prove themselves with.
     pub token: AdminToken,
 }
@@ -25,7 +26,7 @@ impl AdminConfig {
         let mut config = Self::default();
         let Self { listen, url, token } = &mut config;
         table.read("listen", listen, |item| listeners.read_one("admin.listen", item));
-        table.read_optional("url", url, Item::base_url);
+        table.read_optional("url", url, |item| read_url(item, listeners));
         if let Some((given, item)) = secret::read(table, "token", "token_file") {
             check_token(&given, &item);
             *token = AdminToken::Given(given);
@@ -33,6 +34,13 @@ impl AdminConfig {
         table.finish();
         config
     }
+}
+
+fn read_url(item: &Item<'_>, listeners: &mut Listeners) -> Option<UpstreamUrl> {
+    let url = item.base_url()?;
+    let parts = UpstreamUrl::of(&url).map_err(|message| item.error(message)).ok()?;
+    listeners.admin_url = Some(item.offset());
+    Some(parts)
 }
 
 /// The fewest characters that a token should have: what 80 random bits take in base 32.
@@ -56,8 +64,14 @@ impl Default for AdminConfig {
 }
 
 impl AdminConfig {
-    /// Where the command line reaches the admin API: `url`, else `listen`, by loopback where that is a wildcard.
+    /// Where the command line and the gateways reach the admin API: `url`, else `listen`, by loopback where that is a
+    /// wildcard.
     pub fn reach(&self) -> Url {
+        Url::parse(&self.reach_parts().to_string()).expect("the parts of a URL make a URL")
+    }
+
+    /// As [`AdminConfig::reach`], in the parts that a proxy takes.
+    pub fn reach_parts(&self) -> UpstreamUrl {
         if let Some(url) = &self.url {
             return url.clone();
         }
@@ -68,7 +82,12 @@ impl AdminConfig {
                 SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        Url::parse(&format!("http://{address}")).expect("a socket address makes a URL")
+        UpstreamUrl {
+            scheme: Scheme::Http,
+            host: address.ip().to_string().into(),
+            port: address.port(),
+            base_path: "".into(),
+        }
     }
 }
 
@@ -77,7 +96,8 @@ impl AdminConfig {
 pub enum AdminToken {
     /// The one in the file.
     Given(Secret),
-    /// Made at the first start and kept in `admin-token` (mode 0600) beside the database's file.
+    /// Made at the first start and kept in `admin-token` (mode 0600) beside the database's file. Never with `PostgreSQL`,
+    /// which has no folder.
     KeptBesideStore,
 }
 

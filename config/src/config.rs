@@ -14,7 +14,7 @@ use crate::limits::LimitsConfig;
 use crate::log::LogConfig;
 use crate::render;
 use crate::route::Route;
-use crate::store::StoreConfig;
+use crate::store::{Database, StoreConfig};
 use crate::upstream::UpstreamConfig;
 
 /// A file that may be used, and what is doubtful about it.
@@ -47,8 +47,9 @@ impl Config {
     }
 
     /// SHA-256 in hexadecimal digits of the effective values. Files that mean the same have one hash. Secrets are left
-    /// out, and what may rightly differ between the processes of one deployment: addresses, threads, the database's
-    /// place, the log's level. Take it of the settings and the policy in force.
+    /// out, and what may rightly differ between the processes of one deployment: addresses, threads, where the
+    /// database, Redis and the spool are and how much of them one process takes, the log's level. Take it of the
+    /// settings and the policy in force.
     pub fn hash(&self) -> String {
         hex::encode(Sha256::digest(render::common_file(&self.settings, &self.policy)))
     }
@@ -78,6 +79,21 @@ pub struct Settings {
     pub limits: LimitsConfig,
     /// `[log]`
     pub log: LogConfig,
+}
+
+impl Settings {
+    /// Whether they are those of a fleet: `PostgreSQL` holds the truth, and Redis what the nodes share.
+    pub fn is_fleet(&self) -> bool {
+        self.missing_for_fleet().is_empty()
+    }
+
+    /// The keys that a fleet needs and that are not set to it: `store.database` where it is no `PostgreSQL`, `store.redis`
+    /// where there is none. Empty for a fleet.
+    pub fn missing_for_fleet(&self) -> Vec<&'static str> {
+        let database = matches!(self.store.database, Database::Postgres { .. });
+        let needed = [("store.database", database), ("store.redis", self.store.redis.is_some())];
+        needed.into_iter().filter(|(_, there)| !there).map(|(key, _)| key).collect()
+    }
 }
 
 /// What a reload swaps whole.

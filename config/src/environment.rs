@@ -42,8 +42,18 @@ pub(crate) struct Unreplaced<'t> {
     pub(crate) message: String,
 }
 
-/// Replaces every `${NAME}`.
-pub(crate) fn substitute<'t>(text: &'t str, environment: &dyn Environment) -> Result<Substituted, Vec<Unreplaced<'t>>> {
+/// Replaces every `${NAME}` by its variable's value as it is.
+#[cfg(test)]
+fn substitute<'t>(text: &'t str, environment: &dyn Environment) -> Result<Substituted, Vec<Unreplaced<'t>>> {
+    substitute_by(text, environment, |_, value| value)
+}
+
+/// Replaces every `${NAME}` by what `written_as` makes of its variable's value. It is told where in `text` the `$` stands.
+pub(crate) fn substitute_by<'t>(
+    text: &'t str,
+    environment: &dyn Environment,
+    written_as: impl Fn(usize, String) -> String,
+) -> Result<Substituted, Vec<Unreplaced<'t>>> {
     let mut out = Substituted { text: String::with_capacity(text.len()), substituted: false };
     let mut problems = Vec::new();
     let mut rest = text;
@@ -62,7 +72,7 @@ pub(crate) fn substitute<'t>(text: &'t str, environment: &dyn Environment) -> Re
             };
             let written = &from_dollar[..name.len() + 3];
             match value_of(name, environment) {
-                Ok(value) => out.text.push_str(&value),
+                Ok(value) => out.text.push_str(&written_as(text.len() - from_dollar.len(), value)),
                 Err(message) => problems.push(Unreplaced { written, message }),
             }
             out.substituted = true;

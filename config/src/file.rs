@@ -19,7 +19,7 @@ use crate::reader::{Reader, Table};
 use crate::source::{self, Readable, Source};
 use crate::store::StoreConfig;
 use crate::upstream::UpstreamConfig;
-use crate::{route_checks, routes};
+use crate::{fleet, route_checks, routes};
 
 /// The largest file, in bytes. Ten thousand routes take about two million.
 const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -56,6 +56,7 @@ pub fn load_admin_access(path: &Path, environment: &dyn Environment) -> Result<A
     let root = reader.root();
     let admin = AdminConfig::read(&root.section("admin"), &mut Listeners::default());
     let store = StoreConfig::read(&root.section("store"));
+    fleet::check_token(&root, &store);
     let (diagnostics, errors) = reader.into_section_diagnostics();
     if errors { Err(Diagnostics(diagnostics)) } else { Ok(AdminAccess { admin, store }) }
 }
@@ -136,6 +137,7 @@ pub(crate) fn read(root: &Table<'_>) -> (Settings, Policy) {
     let placed = routes::read(routes.as_ref(), &plans);
     let cors = cors.and_then(|item| item.table("cors")).map(|table| Cors::read(&table));
     listeners.check(&settings, reader);
+    fleet::check(root, &settings);
     route_checks::check(&placed, &plans, settings.gateway.mount.as_ref(), reader);
     let routes = placed.into_iter().map(|placed| placed.route).collect();
     (settings, Policy { plans: plans.into_table(), routes, cors })

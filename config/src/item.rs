@@ -6,6 +6,7 @@ use toml::de::DeValue;
 use crate::environment;
 use crate::reader::{Reader, Table};
 use crate::suggest::nearest;
+use crate::url_text;
 
 /// A value with its key and place.
 pub(crate) struct Item<'c> {
@@ -86,8 +87,19 @@ impl<'c> Item<'c> {
 
     /// A text with its variables replaced.
     pub(crate) fn text(&self) -> Option<Text<'c>> {
+        self.text_by(|_, _, value| value)
+    }
+
+    /// A URL with its variables replaced, their values percent-encoded as their places ask, so that none can change what
+    /// the rest of the URL means.
+    pub(crate) fn url_text(&self) -> Option<Text<'c>> {
+        self.text_by(url_text::value_in)
+    }
+
+    /// A text with its variables replaced by what `written_as` makes of the text, a variable's place in it and its value.
+    fn text_by(&self, written_as: impl Fn(&str, usize, String) -> String) -> Option<Text<'c>> {
         let DeValue::String(written) = self.value.get_ref() else { return self.expected("a text in quotes") };
-        match environment::substitute(written, self.reader.environment) {
+        match environment::substitute_by(written, self.reader.environment, |at, value| written_as(written, at, value)) {
             Ok(value) => {
                 let substituted = value.substituted;
                 Some(Text { value: value.text, written: written.as_ref(), substituted })

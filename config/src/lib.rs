@@ -15,6 +15,7 @@ mod default_file;
 mod diagnostics;
 mod environment;
 mod file;
+mod fleet;
 mod gateway;
 mod headers;
 mod item;
@@ -36,8 +37,10 @@ mod scalars;
 mod secret;
 mod source;
 mod store;
+mod store_url;
 mod suggest;
 mod upstream;
+mod url_text;
 mod value;
 
 pub use admin::{AdminConfig, AdminToken, MetricsConfig};
@@ -56,7 +59,7 @@ pub use path::{InvalidPath, PathPattern, Segment};
 pub use route::{Access, Condition, Cost, MinPlan, Route, UNMATCHED_ROUTE};
 pub use scalars::ByteLimit;
 pub use secret::Secret;
-pub use store::{Database, StoreConfig};
+pub use store::{Database, RedisConfig, StoreConfig};
 pub use upstream::{Scheme, UpstreamConfig, UpstreamUrl};
 
 /// The documented file: every key with its meaning, settings at their defaults, plans, routes and CORS as comments.

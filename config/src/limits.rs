@@ -1,5 +1,7 @@
 //! `[limits]`: how limits are counted, shown and enforced.
 
+use std::time::Duration;
+
 use crate::item::Item;
 use crate::reader::Table;
 
@@ -8,9 +10,13 @@ use crate::reader::Table;
 pub struct LimitsConfig {
     /// How a shared limiter is asked. Without one, both modes count in this process.
     pub mode: LimiterMode,
+    /// How long a node may hold units that it took ahead of need; the longest that leasing may refuse what other nodes
+    /// have not spent.
+    pub lease_ttl: Duration,
     /// Who shares a bucket and windows.
     pub rate_scope: RateScope,
-    /// What happens while the limiter does not answer, unless the route says otherwise.
+    /// What happens while a shared limiter does not answer, unless the route says otherwise. The one inside the process
+    /// always answers.
     pub on_limiter_down: OnLimiterDown,
     /// Which limit headers answers carry.
     pub headers: LimitHeaders,
@@ -18,11 +24,18 @@ pub struct LimitsConfig {
     pub enforce: bool,
 }
 
+/// Below this a lease would be over before much of it could be spent.
+const LEASE_TTL_LEAST: Duration = Duration::from_millis(50);
+
+/// Above this other nodes would refuse for too long what one holds.
+const LEASE_TTL_MOST: Duration = Duration::from_secs(10);
+
 impl LimitsConfig {
     pub(crate) fn read(table: &Table<'_>) -> Self {
         let mut config = Self::default();
-        let Self { mode, rate_scope, on_limiter_down, headers, enforce } = &mut config;
+        let Self { mode, lease_ttl, rate_scope, on_limiter_down, headers, enforce } = &mut config;
         table.read("mode", mode, |item| item.word(&[("leased", LimiterMode::Leased), ("exact", LimiterMode::Exact)]));
+        table.read("lease_ttl", lease_ttl, |item| item.duration_between(LEASE_TTL_LEAST, LEASE_TTL_MOST));
         table.read("rate_scope", rate_scope, |item| {
             item.word(&[("account", RateScope::Account), ("key", RateScope::Key)])
         });
@@ -42,14 +55,8 @@ impl LimitsConfig {
 }
 
 impl OnLimiterDown {
-    /// A limiter inside the process cannot be down, so what to do then comes with the shared one.
     pub(crate) fn read(item: &Item<'_>) -> Option<Self> {
-        let choice = item.word(&[("local", Self::Local), ("open", Self::Open), ("closed", Self::Closed)])?;
-        if choice != Self::Local {
-            item.error("only \"local\" has a meaning before the shared limiter, which comes with a later version");
-            return None;
-        }
-        Some(choice)
+        item.word(&[("local", Self::Local), ("open", Self::Open), ("closed", Self::Closed)])
     }
 }
 
@@ -57,6 +64,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             mode: LimiterMode::Leased,
+            lease_ttl: Duration::from_millis(500),
             rate_scope: RateScope::Account,
             on_limiter_down: OnLimiterDown::Local,
             headers: LimitHeaders::Both,

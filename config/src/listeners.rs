@@ -13,6 +13,8 @@ pub(crate) struct Listeners {
     given: Vec<(&'static str, SocketAddr, usize)>,
     /// Where `upstream.url` stands.
     pub(crate) upstream_url: Option<usize>,
+    /// Where `admin.url` stands.
+    pub(crate) admin_url: Option<usize>,
 }
 
 /// An address that will be bound.
@@ -42,8 +44,8 @@ impl Listeners {
         addresses.into_iter().collect()
     }
 
-    /// Reports addresses that cannot be bound together, an upstream that is the gateway itself, and listeners that
-    /// the world can read.
+    /// Reports addresses that cannot be bound together, an upstream or a control plane that is the gateway itself, and
+    /// listeners that the world can read.
     pub(crate) fn check(&self, settings: &Settings, reader: &Reader<'_>) {
         let listeners = self.all(settings);
         for (index, later) in listeners.iter().enumerate() {
@@ -57,6 +59,12 @@ impl Listeners {
             if let Some(offset) = self.upstream_url.or(listener.offset).filter(|_| own) {
                 let address = listener.address;
                 reader.error(offset, format!("`upstream.url` leads to `gateway.listen` {address}: an endless loop"));
+            }
+            let elsewhere = listener.key != "admin.listen";
+            let found = settings.admin.url.as_ref().is_some_and(|url| elsewhere && leads_to(url, listener.address));
+            if let Some(offset) = self.admin_url.filter(|_| found) {
+                let (key, address) = (listener.key, listener.address);
+                reader.error(offset, format!("`admin.url` leads to `{key}` {address}, not to a control plane"));
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::log::{LogConfig, LogFormat};
 use crate::route::{Access, Condition, Cost, Route};
 use crate::scalars::show_size;
 use crate::secret::Secret;
-use crate::store::{Database, StoreConfig};
+use crate::store::{Database, RedisConfig, StoreConfig};
 use crate::upstream::UpstreamConfig;
 use crate::value::Value;
 
@@ -114,11 +114,25 @@ fn metrics_entry(metrics: &MetricsConfig) -> (&'static str, Option<Value>) {
 }
 
 fn store_entries(store: &StoreConfig) -> Entries {
-    let StoreConfig { database, stale_keys_for } = store;
-    let Database::Sqlite { path } = database;
+    let StoreConfig { database, connections, redis, redis_prefix, redis_timeout, stale_keys_for, spool, spool_max } =
+        store;
+    let database = match database {
+        Database::Sqlite { path } => Value::Text(format!("sqlite://{}", path.display())),
+        Database::Postgres { url } => Value::Secret(url.clone()),
+    };
+    let redis = redis.as_ref().map(|redis| match redis {
+        RedisConfig::Single(url) => Value::Secret(url.clone()),
+        RedisConfig::Cluster(urls) => Value::List(urls.iter().cloned().map(Value::Secret).collect()),
+    });
     vec![
-        ("store.database", Some(Value::Text(format!("sqlite://{}", path.display())))),
+        ("store.database", Some(database)),
+        ("store.connections", Some(Value::Number(connections.get().into()))),
+        ("store.redis", redis),
+        ("store.redis_prefix", Some(Value::text(redis_prefix))),
+        ("store.redis_timeout", Some(Value::duration(*redis_timeout))),
         ("store.stale_keys_for", Some(Value::duration(*stale_keys_for))),
+        ("store.spool", Some(Value::text(&spool.display()))),
+        ("store.spool_max", Some(Value::Text(show_size(*spool_max)))),
     ]
 }
 
@@ -134,7 +148,7 @@ fn keys_entries(keys: &KeysConfig) -> Entries {
 }
 
 fn limits_entries(limits: &LimitsConfig) -> Entries {
-    let LimitsConfig { mode, rate_scope, on_limiter_down, headers, enforce } = limits;
+    let LimitsConfig { mode, lease_ttl, rate_scope, on_limiter_down, headers, enforce } = limits;
     let mode = match mode {
         LimiterMode::Leased => "leased",
         LimiterMode::Exact => "exact",
@@ -151,6 +165,7 @@ fn limits_entries(limits: &LimitsConfig) -> Entries {
     };
     vec![
         ("limits.mode", Some(Value::text(mode))),
+        ("limits.lease_ttl", Some(Value::duration(*lease_ttl))),
         ("limits.rate_scope", Some(Value::text(rate_scope))),
         ("limits.on_limiter_down", Some(on_limiter_down_value(*on_limiter_down))),
         ("limits.headers", Some(Value::text(headers))),
@@ -176,8 +191,19 @@ fn log_entries(log: &LogConfig) -> Entries {
 }
 
 /// What may rightly differ between the processes of one deployment.
-const OF_ONE_PROCESS: [&str; 7] =
-    ["gateway.listen", "gateway.threads", "admin.listen", "admin.url", "metrics.listen", "store.database", "log.level"];
+const OF_ONE_PROCESS: [&str; 11] = [
+    "gateway.listen",
+    "gateway.threads",
+    "admin.listen",
+    "admin.url",
+    "metrics.listen",
+    "store.database",
+    "store.connections",
+    "store.redis",
+    "store.spool",
+    "store.spool_max",
+    "log.level",
+];
 
 /// The whole as a file, secrets redacted.
 pub(crate) fn file(in_force: &Settings, policy: &Policy) -> String {

@@ -47,6 +47,16 @@ impl Item<'_> {
         self.parse("a length of time up to 31d: a whole number and ms, s, m, h or d, such as \"30s\"", parse_duration)
     }
 
+    /// A length of time between these bounds.
+    pub(crate) fn duration_between(&self, least: Duration, most: Duration) -> Option<Duration> {
+        let duration = self.duration_or_zero()?;
+        if !(least..=most).contains(&duration) {
+            self.error(format!("`{}` must be from {} to {}", self.key(), show_duration(least), show_duration(most)));
+            return None;
+        }
+        Some(duration)
+    }
+
     /// A size in bytes between these bounds.
     pub(crate) fn size(&self, least: u64, most: u64) -> Option<u64> {
         let bytes = if self.is_text() { self.parse(SIZE, parse_size)? } else { self.count(0, u64::MAX)? };

@@ -38,8 +38,16 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Reads a secret that is given in place or by the path of a file, and where it was given.
-pub(crate) fn read<'c>(table: &Table<'c>, key: &'static str, file_key: &'static str) -> Option<(Secret, Item<'c>)> {
+/// Where a secret is given.
+pub(crate) enum Given<'c> {
+    /// In place.
+    InPlace(Item<'c>),
+    /// In the file that this names.
+    InFile(Item<'c>),
+}
+
+/// Finds a secret that may be given in place or by the path of a file; both are a contradiction.
+pub(crate) fn given<'c>(table: &Table<'c>, key: &'static str, file_key: &'static str) -> Option<Given<'c>> {
     match (table.take(key), table.take(file_key)) {
         (Some(given), Some(file)) => {
             let line = table.reader.line(given.key_offset);
@@ -47,20 +55,36 @@ pub(crate) fn read<'c>(table: &Table<'c>, key: &'static str, file_key: &'static 
             table.reader.error(file.key_offset, message);
             None
         }
-        (Some(given), None) => read_text(&given).map(|secret| (secret, given)),
-        (None, Some(file)) => read_file(&file).map(|secret| (secret, file)),
+        (Some(item), None) => Some(Given::InPlace(item)),
+        (None, Some(item)) => Some(Given::InFile(item)),
         (None, None) => None,
+    }
+}
+
+/// Reads a secret that is given in place or by the path of a file, and where it was given.
+pub(crate) fn read<'c>(table: &Table<'c>, key: &'static str, file_key: &'static str) -> Option<(Secret, Item<'c>)> {
+    match given(table, key, file_key)? {
+        Given::InPlace(item) => read_text(&item).map(|secret| (secret, item)),
+        Given::InFile(item) => read_file(&item).map(|secret| (secret, item)),
     }
 }
 
 /// Reads a secret that is given in place.
 pub(crate) fn read_text(item: &Item<'_>) -> Option<Secret> {
-    let text = item.text()?;
-    if text.value.is_empty() {
+    not_empty(item, item.text()?.value)
+}
+
+/// Reads a URL that is given in place and may hold a secret.
+pub(crate) fn read_url(item: &Item<'_>) -> Option<Secret> {
+    not_empty(item, item.url_text()?.value)
+}
+
+fn not_empty(item: &Item<'_>, text: String) -> Option<Secret> {
+    if text.is_empty() {
         item.error(format!("`{}` is empty", item.key()));
         return None;
     }
-    Some(Secret::new(text.value))
+    Some(Secret::new(text))
 }
 
 /// Reads a secret from the file that a value names, relative to the configuration's folder. The line's end after

@@ -100,7 +100,7 @@ impl Default for UpstreamConfig {
     }
 }
 
-/// How the backend is spoken to.
+/// How a server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain.
@@ -109,7 +109,7 @@ pub enum Scheme {
     Https,
 }
 
-/// Where the backend is, in parts.
+/// Where a server is that requests are sent on to, in parts: the backend, or the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamUrl {
     /// Plain or TLS.
@@ -126,6 +126,11 @@ impl UpstreamUrl {
     fn parse(text: &str) -> Result<Self, String> {
         // What a URL with a password in it says is not repeated.
         let url = Url::parse(text).map_err(|_| "this is not a URL; write one such as `http://127.0.0.1:8501`")?;
+        Self::of(&url)
+    }
+
+    /// The parts of a URL, if they can be those of a server that requests are sent on to.
+    pub(crate) fn of(url: &Url) -> Result<Self, String> {
         let scheme = match url.scheme() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,

@@ -7,6 +7,10 @@ use http::{HeaderMap, HeaderName};
 use tollgate_config::KeysConfig;
 use tollgate_domain::{KeyHash, KeyHasher, KeyPrefix, KeyShape, Reason, ShapePattern};
 
+/// A key of ours is no longer: the longest prefix, an underscore and what follows it. Nothing longer is hashed before
+/// it has been found to have the shape of a key.
+const LIKELY_BYTES_MAX: usize = 96;
+
 /// How keys are read in this deployment.
 #[derive(Debug)]
 pub struct KeyReader {
@@ -64,7 +68,14 @@ impl KeyReader {
     /// The key of a call: the header, `Authorization: Bearer` where its value has the shape of a key, the query
     /// parameter where one is switched on. The same key in several places is one key; two different ones are refused.
     /// An empty value counts as a key that opens nothing.
-    pub fn read(&self, headers: &HeaderMap, query: Option<&str>) -> (Credential, Places) {
+    ///
+    /// `foresee` is told the hash that is going to be looked up if all is well, before all that has been checked.
+    pub fn read(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        foresee: impl FnOnce(&KeyHash),
+    ) -> (Credential, Places) {
         let mut places = Places::default();
         let mut found = Found::Nothing;
         for value in headers.get_all(&self.header) {
@@ -88,8 +99,17 @@ impl KeyReader {
             Found::Nothing => Credential::None,
             Found::Two => Credential::Bad(Reason::TwoKeys),
             Found::One(text) => {
-                let shape = KeyShape::of(&text, &self.prefix, &self.also_accept);
-                self.hasher.hash_of_shape(shape, &text).map_or(Credential::Bad(Reason::Malformed), Credential::Key)
+                let likely = (text.len() <= LIKELY_BYTES_MAX).then(|| self.hasher.hash(&text));
+                if let Some(hash) = &likely {
+                    foresee(hash);
+                }
+                match (KeyShape::of(&text, &self.prefix, &self.also_accept), likely) {
+                    (KeyShape::Ours, Some(hash)) => Credential::Key(hash),
+                    (shape, _) => self
+                        .hasher
+                        .hash_of_shape(shape, &text)
+                        .map_or(Credential::Bad(Reason::Malformed), Credential::Key),
+                }
             }
         };
         (credential, places)
@@ -153,7 +173,7 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a good name");
             headers.append(name, HeaderValue::from_str(value).expect("a good value"));
         }
-        reader().read(&headers, query)
+        reader().read(&headers, query, |_| {})
     }
 
     #[test]

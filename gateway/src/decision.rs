@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method};
-use tollgate_config::{Access, ByteLimit, MethodSet, MountPath, Route};
-use tollgate_domain::limit::{Debit, LimitKind, LimitLabel, LimitStanding, Outcome, Refused, Standing};
+use tollgate_config::{Access, ByteLimit, MethodSet, MountPath, OnLimiterDown, Route};
+use tollgate_domain::limit::{Admitted, Debit, LimitKind, LimitLabel, LimitStanding, Outcome, Refused, Standing};
 use tollgate_domain::{
     AccessRequest, Anonymous, Clock, KeyId, Period, Plan, Reason, Refusal, Timestamp, decide, decide_anonymous,
     key_allows, plan_reaches,
@@ -85,6 +85,15 @@ pub struct Charge {
     pub units: u64,
     /// The lineage of the key whose own limits were debited as well.
     pub own_key: Option<KeyId>,
+    /// Whether the shared limiter did not answer and has not counted it.
+    pub detached: bool,
+}
+
+/// What became of a debit.
+struct Debited {
+    outcome: Outcome,
+    /// Whether it was decided without the shared limiter.
+    detached: bool,
 }
 
 /// Why a call is refused.
@@ -151,6 +160,7 @@ pub struct Decider<L: Limiter> {
     mount: Option<MountPath>,
     max_body: ByteLimit,
     enforce: bool,
+    on_limiter_down: OnLimiterDown,
 }
 
 /// What a decider is made of.
@@ -173,6 +183,8 @@ pub struct DeciderParts<L: Limiter> {
     pub max_body: ByteLimit,
     /// Whether limits are enforced.
     pub enforce: bool,
+    /// What is done while the limiter does not answer, on routes that do not say.
+    pub on_limiter_down: OnLimiterDown,
 }
 
 type Decided<L> = Result<Passage<L>, Box<Denied<L>>>;
@@ -180,9 +192,20 @@ type Decided<L> = Result<Passage<L>, Box<Denied<L>>>;
 impl<L: Limiter> Decider<L> {
     /// A decider of these parts.
     pub fn new(parts: DeciderParts<L>) -> Self {
-        let DeciderParts { snapshot, directory, limiter, keys, metrics, clock, mount, max_body, enforce } = parts;
+        let DeciderParts {
+            snapshot,
+            directory,
+            limiter,
+            keys,
+            metrics,
+            clock,
+            mount,
+            max_body,
+            enforce,
+            on_limiter_down,
+        } = parts;
         let snapshot = ArcSwap::from_pointee(snapshot);
-        Self { snapshot, directory, limiter, keys, metrics, clock, mount, max_body, enforce }
+        Self { snapshot, directory, limiter, keys, metrics, clock, mount, max_body, enforce, on_limiter_down }
     }
 
     /// The policy in force; a request takes it once.
@@ -207,6 +230,12 @@ impl<L: Limiter> Decider<L> {
         }
         let preflight = snapshot.cors.as_ref().and_then(|_| preflight_method(call.method, call.headers));
         let method = preflight.as_ref().unwrap_or(call.method);
+        // The key is read before the route is known, so that the memory which tells of it is fetched while the route is
+        // searched: with many keys known, to wait for that memory is much of what a decision costs.
+        let (credential, places) = self.keys.read(call.headers, call.query, |hash| self.directory.prefetch(hash));
+        if let Credential::Key(hash) = &credential {
+            self.directory.prefetch_entry(hash);
+        }
         let target = Target { method, path: call.path, query: call.query, headers: call.headers };
         let route = match snapshot.router.find(&target) {
             Matched::Route(route) if preflight.is_some() && route.access != Access::Pass => return Verdict::Preflight,
@@ -218,7 +247,7 @@ impl<L: Limiter> Decider<L> {
         };
         let decided = match path_fits(route, call.path) {
             Err(detail) => Err(Denied::boxed(Denial::BadPath(detail), Some(route))),
-            Ok(()) => self.decide_on_route(snapshot, call, route).await,
+            Ok(()) => self.decide_on_route(snapshot, call, route, credential, places).await,
         };
         match decided {
             Ok(passage) => Verdict::Forward(passage),
@@ -226,7 +255,14 @@ impl<L: Limiter> Decider<L> {
         }
     }
 
-    async fn decide_on_route(&self, snapshot: &Snapshot, call: &Call<'_>, route: &Arc<Route>) -> Decided<L> {
+    async fn decide_on_route(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call<'_>,
+        route: &Arc<Route>,
+        credential: Credential,
+        places: Places,
+    ) -> Decided<L> {
         match route.access {
             Access::Pass => {
                 self.check_body(call, route)?;
@@ -234,11 +270,9 @@ impl<L: Limiter> Decider<L> {
             }
             Access::Public => {
                 // A key is ignored here, but it is still ours: it does not go on.
-                let (_, places) = self.keys.read(call.headers, call.query);
                 self.anonymous(snapshot, call, route, places).await
             }
             Access::Key | Access::Optional => {
-                let (credential, places) = self.keys.read(call.headers, call.query);
                 if credential == Credential::None && route.access == Access::Optional {
                     let public = snapshot.policy.plans.public().map(Arc::as_ref);
                     if decide_anonymous(&access_request(call, route), public) == Anonymous::Served {
@@ -260,11 +294,16 @@ impl<L: Limiter> Decider<L> {
             period: crate::period::calendar_month(call.now),
             cost: route.cost.upfront(),
         };
-        let refused = match self.limiter.debit(&handle, &debit, call.now).await {
+        let debited = match self.limiter.debit(&handle, &debit, call.now).await {
+            Ok(outcome) => Ok(outcome),
+            Err(down) => {
+                self.without_limiter(route, &handle, &debit, call.now, down.into()).map(|went_on| went_on.outcome)
+            }
+        };
+        let refused = match debited {
             Ok(Outcome::Admitted(_)) => return Ok(Passage { plan: Some(Arc::clone(plan)), ..passage(route, places) }),
             Ok(Outcome::Refused(refused)) => refused,
             Ok(Outcome::Unseeded) | Err(_) => {
-                self.metrics.limiter_errors.inc();
                 let denial = Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable);
                 return Err(Box::new(Denied { plan: Some(Arc::clone(plan)), ..Denied::new(denial, Some(route)) }));
             }
@@ -387,19 +426,20 @@ impl<L: Limiter> Decider<L> {
         // Finding the key may have waited for the store, so the time is asked anew.
         let now = self.clock.now();
         let debit = Debit { limits, key: own, period: caller.period_at(now), cost: units };
-        let outcome = match self.debit_seeded(&caller, &debit, now).await {
-            Ok(outcome) => outcome,
-            Err(DirectoryError::Store(_)) => {
-                return Err(Box::new(denied(Denial::Refusal(Refusal::StoreUnavailable, Reason::Unavailable))));
-            }
-            Err(DirectoryError::Limiter(_)) => {
-                self.metrics.limiter_errors.inc();
-                return Err(Box::new(denied(Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable))));
-            }
+        let debited = match self.debit_seeded(&caller, &debit, now).await {
+            Ok(outcome) => Ok(Debited { outcome, detached: false }),
+            Err(cause) => self.without_limiter(route, caller.handle(), &debit, now, cause),
         };
+        let Debited { outcome, detached } = debited.map_err(|cause| {
+            let refusal = match cause {
+                DirectoryError::Store(_) => Refusal::StoreUnavailable,
+                DirectoryError::Limiter(_) => Refusal::LimiterUnavailable,
+            };
+            Box::new(denied(Denial::Refusal(refusal, Reason::Unavailable)))
+        })?;
         match outcome {
             Outcome::Admitted(admitted) => Ok(Passage {
-                charge: Some(Charge { period: admitted.period, units, own_key: own.map(|(id, _)| id) }),
+                charge: Some(Charge { period: admitted.period, units, own_key: own.map(|(id, _)| id), detached }),
                 standing: Some(admitted.standing),
                 plan: Some(plan),
                 caller: Some(caller),
@@ -444,6 +484,33 @@ impl<L: Limiter> Decider<L> {
             outcome = self.limiter.debit(caller.handle(), debit, self.clock.now()).await?;
         }
         Ok(outcome)
+    }
+
+    /// What is done where the shared limiter does not answer, or cannot be told what the ledger knows. A limiter inside
+    /// this process does not fail by itself: there is nothing to go on with.
+    fn without_limiter(
+        &self,
+        route: &Route,
+        handle: &L::Handle,
+        debit: &Debit<'_>,
+        now: Timestamp,
+        cause: DirectoryError,
+    ) -> Result<Debited, DirectoryError> {
+        if let DirectoryError::Limiter(_) = cause {
+            self.metrics.limiter_errors.inc();
+        }
+        let outcome = match route.on_limiter_down.unwrap_or(self.on_limiter_down) {
+            _ if L::IN_THIS_PROCESS => return Err(cause),
+            OnLimiterDown::Closed => return Err(cause),
+            OnLimiterDown::Open => Outcome::Admitted(Admitted { period: debit.period, standing: Standing::default() }),
+            OnLimiterDown::Local => self.limiter.debit_locally(handle, debit, now),
+        };
+        match outcome {
+            Outcome::Unseeded => return Err(cause),
+            Outcome::Admitted(_) => self.metrics.calls_detached.inc(),
+            Outcome::Refused(_) => {}
+        }
+        Ok(Debited { outcome, detached: true })
     }
 
     fn check_body(&self, call: &Call<'_>, route: &Arc<Route>) -> Result<(), Box<Denied<L>>> {
@@ -515,8 +582,13 @@ fn over_limit(by: LimitLabel) -> (Refusal, Reason) {
     }
 }
 
-/// `now` is the time the debit was given, which its waits count from.
+/// `now` is the time the debit was given, which its waits count from. A quota's end is taken from the period: the
+/// limiter's clock may be another one.
 fn refusing_limit(refused: &Refused, now: Timestamp) -> Option<RefusingLimit> {
     let standing = *refused.standing.iter().find(|limit| limit.label == refused.by)?;
-    Some(RefusingLimit { standing, wait_us: refused.wait_us, resets_at: now + refused.wait_us })
+    let resets_at = match refused.by.kind() {
+        LimitKind::Quota => refused.period.end,
+        LimitKind::Rate => now + refused.wait_us,
+    };
+    Some(RefusingLimit { standing, wait_us: refused.wait_us, resets_at })
 }

@@ -1,23 +1,22 @@
 //! The data plane as one thing: made of its parts, served until told to stop, closed without losing a count.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tollgate_config::{Policy, RateScope, Scheme, Settings, UpstreamConfig, UpstreamUrl};
+use tollgate_config::{Policy, RateScope, Settings, UpstreamConfig, UpstreamUrl};
 use tollgate_domain::{Clock, NodeId};
 use tollgate_limiter::{Limiter, SavedSubject};
-use tollgate_store::{ChangeSink, SavedState, Store, StoreError};
+use tollgate_store::{ChangeSink, Feed, KeyRecords, SavedState, Store, StoreError, UsageSink};
 
 use crate::access_log::{AccessLog, AccessLogWriter};
 use crate::answer::Problems;
 use crate::credential::KeyReader;
 use crate::decision::{Decider, DeciderParts};
-use crate::directory::Directory;
+use crate::directory::{Directory, DirectoryParts};
 use crate::guard::{GuardSettings, MinimumRate};
 use crate::limit_headers::Forms;
 use crate::listener::{BoundListeners, DrainReport, ListenerSettings, UpstreamSettings, proxy_app, serve};
@@ -43,6 +42,12 @@ pub struct GatewayParts<L: Limiter> {
     pub policy: Arc<Policy>,
     /// Records and ledger.
     pub store: Arc<dyn Store>,
+    /// Where keys are found that this process does not remember.
+    pub records: Arc<dyn KeyRecords>,
+    /// Where usage is handed.
+    pub usage: Arc<dyn UsageSink>,
+    /// Whether changes arrive.
+    pub feed: Arc<Feed>,
     /// Limits.
     pub limiter: Arc<L>,
     /// Time.
@@ -51,8 +56,8 @@ pub struct GatewayParts<L: Limiter> {
     pub metrics: Arc<Metrics>,
     /// This run's name in the ledger.
     pub node: NodeId,
-    /// Where the control plane listens.
-    pub control: SocketAddr,
+    /// Where the control plane is reached.
+    pub control: UpstreamUrl,
     /// Where access-log lines go.
     pub log_output: Box<dyn Write + Send>,
     /// Scatters request ids.
@@ -97,7 +102,7 @@ pub struct Policies<L: Limiter> {
 pub struct Closed {
     /// Connections that were cut off because the time for draining was over.
     pub cut_off: usize,
-    /// Usage lines that could not be stored.
+    /// Usage lines that nobody took over.
     pub usage_lines_lost: usize,
     /// Subjects whose bucket or windows were saved.
     pub subjects_saved: usize,
@@ -120,20 +125,25 @@ impl<L: Limiter> Gateway<L> {
     /// # Errors
     /// That state cannot be read, or a thread cannot be started.
     pub async fn new(parts: GatewayParts<L>) -> Result<Self, GatewayError> {
-        let GatewayParts { settings, policy, store, limiter, clock, metrics, node, control, log_output, random } =
-            parts;
-        restore(&*limiter, &*store, &*clock).await?;
+        let GatewayParts { settings, policy, store, records, usage, feed, limiter, clock, metrics, node, .. } = parts;
+        let GatewayParts { control, log_output, random, .. } = parts;
+        if L::IN_THIS_PROCESS {
+            restore(&*limiter, &*store, &*clock).await?;
+        }
         let (log, log_writer) =
             AccessLog::start(settings.log.format, log_output, Arc::clone(&metrics)).map_err(GatewayError::Log)?;
-        let usage = UsageRecorder::new(Arc::clone(&metrics));
-        let flusher = UsageFlusher::new(Arc::clone(&usage), Arc::clone(&store), Arc::clone(&clock), node);
-        let directory = Arc::new(Directory::new(
-            Arc::clone(&store),
-            Arc::clone(&limiter),
-            Arc::clone(&usage),
-            Arc::clone(&metrics),
-            Arc::clone(&clock),
-        ));
+        let usage = UsageRecorder::new(usage, Arc::clone(&metrics));
+        let flusher = UsageFlusher::new(Arc::clone(&usage), Arc::clone(&clock), node);
+        let directory = Arc::new(Directory::new(DirectoryParts {
+            store: Arc::clone(&store),
+            records,
+            feed,
+            stale_keys_for: settings.store.stale_keys_for,
+            limiter: Arc::clone(&limiter),
+            usage: Arc::clone(&usage),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+        }));
         let decider = Arc::new(Decider::new(DeciderParts {
             snapshot: Snapshot::new(policy, 0, settings.limits.rate_scope == RateScope::Key),
             directory,
@@ -144,11 +154,12 @@ impl<L: Limiter> Gateway<L> {
             mount: settings.gateway.mount.clone(),
             max_body: settings.gateway.max_body,
             enforce: settings.limits.enforce,
+            on_limiter_down: settings.limits.on_limiter_down,
         }));
         let proxy = ProxyParts {
             problems: Arc::new(Problems::new(&settings.gateway, decider.keys().header())),
             upstream: Arc::new(Upstream::new(settings.upstream.clone())),
-            control: Arc::new(Upstream::new(control_upstream(control))),
+            control: Arc::new(Upstream::new(UpstreamConfig { url: control, ..UpstreamConfig::default() })),
             limit_forms: Forms { draft: settings.limits.headers.draft(), legacy: settings.limits.headers.legacy() },
             gateway: settings.gateway.clone(),
             request_ids: Arc::new(RequestIds::new(random)),
@@ -217,16 +228,22 @@ impl<L: Limiter> Serving<L> {
         }
         stop_flusher.send_replace(true);
         let usage_lines_lost = flushed.await.unwrap_or(0);
-        let saved = limiter.save(clock.now());
-        let saved: Vec<SavedState> =
-            saved.into_iter().map(|SavedSubject { subject, state }| SavedState { subject, state }).collect();
-        store.save_limiter_state(&saved).await?;
+        limiter.close().await;
+        let subjects_saved = if L::IN_THIS_PROCESS { save(&*limiter, &*store, &*clock).await? } else { 0 };
         let joined = tokio::task::spawn_blocking(move || log_writer.finish());
         if tokio::time::timeout(CLOSE_PATIENCE, joined).await.is_err() {
             tracing::warn!("the access log's last lines could not be written in time");
         }
-        Ok(Closed { cut_off, usage_lines_lost, subjects_saved: saved.len() })
+        Ok(Closed { cut_off, usage_lines_lost, subjects_saved })
     }
+}
+
+async fn save<L: Limiter>(limiter: &L, store: &dyn Store, clock: &dyn Clock) -> Result<usize, GatewayError> {
+    let saved = limiter.save(clock.now());
+    let saved: Vec<SavedState> =
+        saved.into_iter().map(|SavedSubject { subject, state }| SavedState { subject, state }).collect();
+    store.save_limiter_state(&saved).await?;
+    Ok(saved.len())
 }
 
 async fn restore<L: Limiter>(limiter: &L, store: &dyn Store, clock: &dyn Clock) -> Result<(), GatewayError> {
@@ -267,14 +284,4 @@ fn listener_settings(settings: &Settings) -> ListenerSettings {
         max_connections: gateway.max_connections.get(),
         drain_timeout: gateway.drain_timeout,
     }
-}
-
-fn control_upstream(address: SocketAddr) -> UpstreamConfig {
-    let url = UpstreamUrl {
-        scheme: Scheme::Http,
-        host: address.ip().to_string().into(),
-        port: address.port(),
-        base_path: "".into(),
-    };
-    UpstreamConfig { url, ..UpstreamConfig::default() }
 }

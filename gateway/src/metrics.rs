@@ -1,4 +1,4 @@
-//! What Prometheus scrapes of the data plane. One struct with its own registry; the doc comment of a field is
+//! What Prometheus scrapes of a process. One struct with its own registry; the doc comment of a field is
 //! its help text. Labels are names from the configuration and words of this program, never a key, an account
 //! or a path.
 
@@ -56,7 +56,7 @@ pub struct Described {
 }
 
 metrics! {
-    /// The data plane's metrics.
+    /// The metrics of a process. What belongs to a part that the process does not run stays at zero.
     pub struct Metrics {
         /// Requests by route, plan, outcome and status class.
         requests: IntCounterVec = "tollgate_requests_total", Arg::Labels(&["route", "plan", "outcome", "status"]);
@@ -86,14 +86,50 @@ metrics! {
         limiter_subjects: IntGauge = "tollgate_limiter_subjects";
         /// Decisions the limiter did not answer.
         limiter_errors: IntCounter = "tollgate_limiter_errors_total";
+        /// 1 while the shared limiter is taken to be away.
+        limiter_down: IntGauge = "tollgate_limiter_down";
+        /// How often the shared limiter went away.
+        limiter_outages: IntCounter = "tollgate_limiter_outages_total";
+        /// Commands sent to the shared limiter.
+        limiter_commands: IntCounter = "tollgate_limiter_commands_total";
+        /// Commands that the shared limiter refused or did not answer in time.
+        limiter_failures: IntCounter = "tollgate_limiter_failures_total";
+        /// Units that this node holds in leases.
+        limiter_units_leased: IntGauge = "tollgate_limiter_units_leased";
+        /// Calls let in without the shared limiter; it hears of them from the ledger.
+        calls_detached: IntCounter = "tollgate_calls_detached_total";
         /// Reads of the store by the data plane; none for a key that is cached.
         store_reads: IntCounter = "tollgate_store_reads_total";
         /// Reads and writes of the store by the data plane that failed.
         store_errors: IntCounter = "tollgate_store_errors_total";
-        /// Usage lines stored in the ledger.
+        /// Cached keys that were used after no store had confirmed them for longer than usual.
+        keys_stale: IntCounter = "tollgate_keys_stale_total";
+        /// Usage lines handed over: to the ledger, or in a fleet to the spool.
         usage_lines_stored: IntCounter = "tollgate_usage_lines_stored_total";
-        /// Usage lines that wait because the ledger does not take them.
+        /// Usage lines that wait because neither the ledger nor the spool takes them.
         usage_pending: IntGauge = "tollgate_usage_pending_lines";
+        /// Batches of usage in the spool, not yet known to be in the ledger.
+        spool_batches: IntGauge = "tollgate_spool_batches";
+        /// Size of the spool in bytes.
+        spool_bytes: IntGauge = "tollgate_spool_bytes";
+        /// Age of the oldest batch in the spool, in seconds.
+        spool_oldest: Gauge = "tollgate_spool_oldest_seconds";
+        /// 1 while the spool takes no more; counts stay in memory.
+        spool_full: IntGauge = "tollgate_spool_full";
+        /// Batches of usage that this process stored in the ledger for the fleet.
+        usage_ingested: IntCounter = "tollgate_usage_ingested_total";
+        /// Batches of usage that could not be read and were put aside.
+        usage_dead: IntCounter = "tollgate_usage_dead_total";
+        /// 1 while changes of keys and accounts arrive at this process.
+        changes_live: IntGauge = "tollgate_changes_live";
+        /// How old the newest change was when it arrived, in seconds.
+        changes_lag: Gauge = "tollgate_changes_lag_seconds";
+        /// How often changes may have been missed, so that everything remembered was read again.
+        changes_resyncs: IntCounter = "tollgate_changes_resyncs_total";
+        /// Changes that are committed and that the fleet has not been told of yet.
+        outbox_pending: IntGauge = "tollgate_outbox_pending";
+        /// Processes of the fleet that were seen in the last seconds, by role.
+        nodes: IntGaugeVec = "tollgate_nodes", Arg::Labels(&["role"]);
         /// Access-log lines dropped because the log could not be written fast enough.
         log_lines_dropped: IntCounter = "tollgate_log_lines_dropped_total";
         /// 1 for the hash of the configuration in force.

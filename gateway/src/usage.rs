@@ -1,7 +1,7 @@
-//! Counts usage in memory and hands it to the ledger in numbered batches.
+//! Counts usage in memory and hands it over in numbered batches, to the ledger or to what keeps it for the ledger.
 //!
-//! A request only adds to a number. A background task takes what was counted a few times a second and stores it;
-//! a batch that could not be stored is sent again under its own number until it is, while counting goes on.
+//! A request only adds to a number. A background task takes what was counted a few times a second and hands it over;
+//! a batch that was not taken is brought again under its own number until it is, while counting goes on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tollgate_domain::{AccountId, Clock, NodeId, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally};
-use tollgate_store::Store;
+use tollgate_store::UsageSink;
 
 use crate::metrics::Metrics;
 
@@ -35,19 +35,21 @@ pub struct UsageRecorder {
     wake: Notify,
     /// Rounds of taking counts that have begun.
     rounds_taken: AtomicU64,
-    /// Rounds whose counts are all stored.
-    rounds_stored: watch::Sender<u64>,
+    /// Rounds whose counts have all been handed over.
+    rounds_handed: watch::Sender<u64>,
+    sink: Arc<dyn UsageSink>,
     metrics: Arc<Metrics>,
 }
 
 impl UsageRecorder {
-    /// An empty recorder.
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+    /// An empty recorder whose counts go there.
+    pub fn new(sink: Arc<dyn UsageSink>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             wake: Notify::new(),
             rounds_taken: AtomicU64::new(0),
-            rounds_stored: watch::Sender::new(0),
+            rounds_handed: watch::Sender::new(0),
+            sink,
             metrics,
         })
     }
@@ -60,15 +62,18 @@ impl UsageRecorder {
     /// Waits until what was counted for an account so far is in the ledger, at most for a bounded time.
     pub async fn settle(&self, account: AccountId) {
         let pending = self.shard(account).lock().keys().any(|key| key.account == account);
-        // What is not in the table any more may be in a round that is not stored yet; what is still in it comes with
-        // the next round at the latest.
+        // What is not in the table any more may be in a round that is not handed over yet; what is still in it comes
+        // with the next round at the latest.
         let target = self.rounds_taken.load(Ordering::Acquire) + u64::from(pending);
-        let mut rounds = self.rounds_stored.subscribe();
-        if *rounds.borrow() >= target {
-            return;
-        }
-        self.wake.notify_one();
-        let reached = rounds.wait_for(|stored| *stored >= target);
+        let mut rounds = self.rounds_handed.subscribe();
+        let reached = async {
+            if *rounds.borrow() < target {
+                self.wake.notify_one();
+                // The sender is this recorder's own, so it is there.
+                let _round = rounds.wait_for(|handed| *handed >= target).await;
+            }
+            self.sink.settled().await;
+        };
         if tokio::time::timeout(SETTLE_MAX, reached).await.is_err() {
             tracing::warn!(%account, "usage did not reach the ledger in time; limits are rebuilt without its last counts");
         }
@@ -92,7 +97,6 @@ impl UsageRecorder {
 /// Hands counts to the ledger until told to stop, then hands over the rest.
 pub struct UsageFlusher {
     recorder: Arc<UsageRecorder>,
-    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     node: NodeId,
     sequence: u64,
@@ -101,13 +105,13 @@ pub struct UsageFlusher {
 
 impl UsageFlusher {
     /// A flusher for one run of this process.
-    pub fn new(recorder: Arc<UsageRecorder>, store: Arc<dyn Store>, clock: Arc<dyn Clock>, node: NodeId) -> Self {
+    pub fn new(recorder: Arc<UsageRecorder>, clock: Arc<dyn Clock>, node: NodeId) -> Self {
         let from = clock.now();
-        Self { recorder, store, clock, node, sequence: 0, from }
+        Self { recorder, clock, node, sequence: 0, from }
     }
 
-    /// Runs until `stop` turns true and everything counted before is stored, or until a last attempt at it has
-    /// taken `patience`. Returns how many lines could not be stored.
+    /// Runs until `stop` turns true and everything counted before is handed over, or until a last attempt at it has
+    /// taken `patience`. Returns how many lines could not be handed over.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>, patience: Duration) -> usize {
         while !*stop.borrow() {
             tokio::select! {
@@ -133,23 +137,23 @@ impl UsageFlusher {
             let rest = lines.split_off(lines.len().min(BATCH_SIZE));
             self.sequence += 1;
             let batch = UsageBatch { node: self.node, sequence: self.sequence, start: self.from, end, lines };
-            self.store(&batch, stop).await;
+            self.hand_over(&batch, stop).await;
             lines = rest;
         }
         self.from = end;
-        self.recorder.rounds_stored.send_modify(|round| *round += 1);
+        self.recorder.rounds_handed.send_modify(|round| *round += 1);
     }
 
-    /// Stores one batch, however often it takes: under its number it counts once.
-    async fn store(&self, batch: &UsageBatch, stop: &mut watch::Receiver<bool>) {
+    /// Hands one batch over, however often it takes: under its number it counts once.
+    async fn hand_over(&self, batch: &UsageBatch, stop: &mut watch::Receiver<bool>) {
         let mut failures = 0_u32;
         loop {
-            match self.store.store_batch(batch).await {
-                Ok(_) => {
+            match self.recorder.sink.take(batch).await {
+                Ok(()) => {
                     self.recorder.metrics.usage_lines_stored.inc_by(batch.lines.len() as u64);
                     self.recorder.metrics.usage_pending.set(0);
                     if failures > 0 {
-                        tracing::info!(failures, "usage is stored again");
+                        tracing::info!(failures, "usage is taken again");
                     }
                     return;
                 }
@@ -157,7 +161,7 @@ impl UsageFlusher {
                     self.recorder.metrics.store_errors.inc();
                     self.recorder.metrics.usage_pending.set(i64::try_from(batch.lines.len()).unwrap_or(i64::MAX));
                     if failures == 0 {
-                        tracing::error!(%error, lines = batch.lines.len(), "usage cannot be stored; it is kept and sent again");
+                        tracing::error!(%error, lines = batch.lines.len(), "usage is not taken; it is kept and brought again");
                     }
                     failures = failures.saturating_add(1);
                 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
-use tollgate_admin_api::{AdminDeps, NodeFacts, OperatorToken, router};
+use tollgate_admin_api::{AdminDeps, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken, router};
 use tollgate_config::{Live, Policy, Settings};
 use tollgate_domain::limit::Debit;
 use tollgate_domain::{
@@ -92,6 +92,20 @@ impl ChangeSink for Heard {
         }
         self.changes.lock().expect("no test panics while it holds this").push(*change);
     }
+
+    async fn resync(&self) {}
+}
+
+/// The processes of a made-up fleet; `None` when whoever lists them does not answer.
+#[derive(Debug, Default)]
+pub(crate) struct ListedNodes(pub(crate) Mutex<Option<Vec<NodeRecord>>>);
+
+#[async_trait]
+impl Nodes for ListedNodes {
+    async fn list(&self) -> Result<Vec<NodeRecord>, NodesUnavailable> {
+        let listed = self.0.lock().expect("no test panics while it holds this").clone();
+        listed.ok_or_else(|| NodesUnavailable("nobody there".into()))
+    }
 }
 
 /// A body with what differs from run to run blotted out.
@@ -158,6 +172,7 @@ pub(crate) struct Plane {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) heard: Arc<Heard>,
     pub(crate) limiter: Arc<InProcess>,
+    pub(crate) nodes: Arc<ListedNodes>,
     _folder: TempDir,
 }
 
@@ -175,6 +190,7 @@ impl Plane {
         let live = Arc::new(Live::new(policy(), "hash-of-the-tests".into(), NOON));
         let heard = Arc::new(Heard::default());
         let limiter = Arc::new(InProcess::new(InProcessSettings::default()));
+        let nodes = Arc::new(ListedNodes::default());
         let router = router(AdminDeps {
             store: Arc::clone(&store) as Arc<dyn Store>,
             live: Arc::clone(&live),
@@ -184,8 +200,9 @@ impl Plane {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             token: OperatorToken::new(TOKEN).expect("a good token"),
             node: NodeFacts { id: NodeId::new(NOON, [1; 10]), version: "0.0.0-test", started_at: NOON },
+            nodes: Arc::clone(&nodes) as Arc<dyn Nodes>,
         });
-        Self { router, store, live, clock, heard, limiter, _folder: folder }
+        Self { router, store, live, clock, heard, limiter, nodes, _folder: folder }
     }
 
     /// Sends a request as it is.
@@ -288,6 +305,7 @@ impl Plane {
             route: RouteName::new("events").expect("a good name"),
             status: StatusClass::Success,
             period: Period::calendar_month(at),
+            detached: false,
         };
         let tally = UsageTally { calls: units, units_debited: units, units_charged: units, ..UsageTally::default() };
         let random =

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tollgate_config::{Access, Allowed, DEFAULT_FILE, LogFormat, load};
+use tollgate_config::{Access, Allowed, DEFAULT_FILE, LogFormat, OnLimiterDown, load};
 use tollgate_domain::QuotaPeriod;
 
 use crate::good;
@@ -20,10 +20,13 @@ fn every_example_passes_with_any_value_of_its_variables() {
     let paths = examples();
     assert!(!paths.is_empty());
     for path in paths {
-        for value in ["x", "a much longer value, with spaces", "0"] {
+        let long =
+            ["a much longer value, with spaces", "%41@/:#?[]&;=+\\\"'`${X} and more of such", "0123456789abcdef"];
+        for value in ["x", "0", "/", "%", "@"].into_iter().chain(long) {
             let loaded = load(&path, &|_: &str| Some(value.to_owned()));
             let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
-            assert!(value == "x" || loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+            // A short token draws a warning.
+            assert!(!long.contains(&value) || loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         }
         let text = std::fs::read_to_string(&path).expect("a readable example");
         assert!(!text.contains("_file = "), "{} names a file", path.display());
@@ -73,6 +76,16 @@ fn releaseradar_is_what_its_documents_ask() {
     assert!(!cors.credentials);
     assert!(matches!(cors.origins, Allowed::Only(origins) if origins.len() == 1));
     assert_eq!(cors.methods, Allowed::Only(vec![http::Method::GET, http::Method::POST, http::Method::OPTIONS]));
+}
+
+#[test]
+fn the_fleet_is_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fleet.toml");
+    let loaded = load(&path, &|name: &str| Some(format!("value-of-{name}"))).expect("any values will do");
+    assert!(loaded.config.settings.is_fleet());
+    let policy = loaded.config.policy;
+    assert_eq!(policy.plans.iter().count(), 2);
+    assert_eq!(policy.routes[0].on_limiter_down, Some(OnLimiterDown::Closed));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod access;
 mod examples;
+mod fleet;
 mod mistakes;
 mod robustness;
 mod secrets;
@@ -16,6 +17,8 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "PORT" => Some("8090".into()),
         "WORD" => Some("hunter2-from-the-environment".into()),
+        "HARD" => Some("p@ss/w:rd#?%41 é".into()),
+        "URL" => Some("postgres://me:p%40ss@db.internal/tollgate".into()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }

@@ -30,6 +30,17 @@ fn any_file() -> impl Strategy<Value = String> {
         " }",
         "listen = \"127.0.0.1:8080\"\n",
         "listen = [\"[::]:0\", \"1.2.3.4:1\"]\n",
+        "[store]\n",
+        "[limits]\n",
+        "[admin]\n",
+        "database = \"postgres://me:${HARD}@db/t?sslrootcert=é#\"\n",
+        "database = \"postgres://db/${HARD}?x=${PORT}\"\n",
+        "redis = [\"redis://a/1\", \"rediss://:é@[::1]\", 3]\n",
+        "redis = \"redis://${HARD}@${PORT}\"\n",
+        "redis_timeout = \"5s\"\n",
+        "lease_ttl = \"50ms\"\n",
+        "spool = \"tollgate.db\"\n",
+        "url = \"http://localhost:8080\"\n",
         "mount = \"\"\n",
         "rate = \"600/minute\"\n",
         "rate = \"99999999999999999999/31d\"\n",
@@ -71,7 +82,8 @@ fn check(text: &str) -> Result<(), TestCaseError> {
             problems.iter().cloned().collect()
         }
     };
-    let lines: Vec<&str> = text.trim_start_matches('\u{feff}').split('\n').collect();
+    // One byte order mark is no character of the text; a second one is.
+    let lines: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(text).split('\n').collect();
     for diagnostic in said {
         let line = lines.get(diagnostic.line - 1);
         prop_assert!(line.is_some(), "{diagnostic} lies behind the end");
@@ -104,6 +116,11 @@ proptest! {
             prop_assert!(problems.error_count() > 0);
         }
     }
+}
+
+#[test]
+fn a_second_byte_order_mark_is_a_mistake_within_its_line() {
+    check("\u{feff}\u{feff}").expect("a diagnostic in its place");
 }
 
 #[test]

@@ -60,8 +60,8 @@ fn paths_are_relative_to_the_file() {
         assert_eq!(config.settings.store.database, Database::Sqlite { path: PathBuf::from(expected) }, "{database}");
         assert_eq!(config.source.as_deref(), Some(Path::new(file)));
     }
-    let Database::Sqlite { path } = Config::default_for_missing_file().settings.store.database;
-    assert_eq!(path, Path::new("tollgate.db"));
+    let store = Config::default_for_missing_file().settings.store;
+    assert_eq!(store.database, Database::Sqlite { path: "tollgate.db".into() });
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn routes_are_typed() {
     let route = only_route(
         "path = \"/a\"\nname = \"my/route\"\nmethods = [\"GET\", \"POST\"]\nheaders = { X-Version = \"2\" }\n\
          query = { format = true }\naccess = \"optional\"\nmin_plan = \"pro\"\ncost_max = 20\nmax_body = 10\n\
-         encoded_slash = \"keep\"\npath_params = \"keep\"\non_limiter_down = \"local\"\nupgrade = false",
+         encoded_slash = \"keep\"\npath_params = \"keep\"\non_limiter_down = \"closed\"\nupgrade = false",
     );
     assert_eq!(route.name.as_str(), "my/route");
     let methods = route.methods.expect("methods");
@@ -147,7 +147,7 @@ fn routes_are_typed() {
     assert_eq!(route.min_plan.map(|least| least.rank), Some(4));
     assert_eq!((route.cost, route.cost.upfront()), (Cost::UpTo(20), 20));
     assert_eq!(route.max_body, Some(ByteLimit::Bytes(10)));
-    assert_eq!(route.on_limiter_down, Some(OnLimiterDown::Local));
+    assert_eq!(route.on_limiter_down, Some(OnLimiterDown::Closed));
     assert!(route.encoded_slash_keep && route.path_params_keep);
 }
 

@@ -29,9 +29,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run gateway and admin API in one process, until SIGTERM or Ctrl-C
     Up,
-    /// Run the gateway alone (a fleet's; needs both store URLs, which come with a later version)
+    /// Run a gateway of a fleet alone; needs a shared database and Redis in [store]
     Gateway,
-    /// Run the admin API alone (a fleet's; needs both store URLs, which come with a later version)
+    /// Run the admin API of a fleet alone; needs a shared database and Redis in [store]
     Admin,
     /// Try it: a sample backend, a gate in front of it on a throwaway store, and curl lines to paste
     Demo,
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     /// Make, list, change, ban, delete and import accounts
     #[command(subcommand)]
     Accounts(Accounts),
+    /// Bring the database up to date, or copy one database into another
+    Migrate(Migrate),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Run the sample backend of the demo alone
@@ -63,6 +65,18 @@ pub(crate) struct Check {
     /// The file to check
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Migrate {
+    /// Copy this database, `sqlite://FILE` or `postgres://…`, and compare every row; nothing may use it meanwhile
+    #[arg(long, value_name = "URL", env = "TOLLGATE_MIGRATE_FROM", hide_env_values = true)]
+    pub(crate) from: Option<String>,
+    /// The database that is made, updated or copied into [default: the one that the configuration names]
+    #[arg(long, value_name = "URL", env = "TOLLGATE_MIGRATE_TO", hide_env_values = true)]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 #[derive(Args, Debug)]

@@ -49,10 +49,13 @@ impl Token {
     fn of(access: &AdminAccess) -> Self {
         match &access.admin.token {
             AdminToken::Given(secret) => Self::Known(secret.reveal().to_owned()),
-            AdminToken::KeptBesideStore => {
-                let Database::Sqlite { path } = &access.store.database;
-                Self::read(&run::token_file(path))
-            }
+            AdminToken::KeptBesideStore => match &access.store.database {
+                Database::Sqlite { path } => Self::read(&run::token_file(path)),
+                Database::Postgres { .. } => Self::Unreadable {
+                    path: PathBuf::from("admin-token"),
+                    cause: "PostgreSQL has no folder to keep it in; set `token` in [admin]".to_owned(),
+                },
+            },
         }
     }
 

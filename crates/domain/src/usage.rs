@@ -64,6 +64,8 @@ pub struct UsageKey {
     pub status: StatusClass,
     /// The quota period it was charged in.
     pub period: Period,
+    /// Whether the shared limiter has not counted it, because it did not answer then: it must hear of it from the ledger.
+    pub detached: bool,
 }
 
 /// What was counted. All of it adds up.

@@ -14,7 +14,8 @@ use std::time::Duration;
 use tollgate_domain::limit::{AccountState, Debit, Outcome, Seed, Spending};
 use tollgate_domain::{DAY_US, KeyId, Period, SECOND_US, Timestamp};
 
-use crate::limiter::{Limiter, LimiterDown, SavedSubject, Subject};
+use crate::limiter::{Health, Limiter, LimiterDown, SavedSubject, Subject};
+use crate::prefetch::prefetch;
 use subjects::{Crowd, Entry, Subjects};
 
 /// The client clock is written at most this often, so that its cache line is shared, not fought over.
@@ -138,9 +139,15 @@ fn debit_or_begin(subject: Subject, state: &mut AccountState, debit: &Debit<'_>,
 impl Limiter for InProcess {
     type Handle = Handle;
 
+    const IN_THIS_PROCESS: bool = true;
+
     fn open(&self, subject: Subject) -> Handle {
         let now = Timestamp::from_micros(self.client_clock_us.load(Ordering::Relaxed));
         Handle(self.subjects(subject).open(subject, self.crowd(now)))
+    }
+
+    fn prefetch(&self, handle: &Handle) {
+        prefetch(&*handle.0);
     }
 
     async fn debit(&self, handle: &Handle, debit: &Debit<'_>, now: Timestamp) -> Result<Outcome, LimiterDown> {
@@ -149,6 +156,11 @@ impl Limiter for InProcess {
             self.note_client(debit, now);
         }
         Ok(debit_or_begin(entry.subject, &mut entry.state.lock(), debit, now))
+    }
+
+    fn debit_locally(&self, handle: &Handle, debit: &Debit<'_>, now: Timestamp) -> Outcome {
+        let entry = &*handle.0;
+        debit_or_begin(entry.subject, &mut entry.state.lock(), debit, now)
     }
 
     async fn peek(&self, subject: Subject, debit: &Debit<'_>, now: Timestamp) -> Result<Option<Outcome>, LimiterDown> {
@@ -182,6 +194,10 @@ impl Limiter for InProcess {
     async fn refund(&self, handle: &Handle, key: Option<KeyId>, period: Period, units: u64) -> Result<(), LimiterDown> {
         handle.0.state.lock().refund(key, period, units);
         Ok(())
+    }
+
+    fn refund_locally(&self, handle: &Handle, key: Option<KeyId>, period: Period, units: u64) {
+        handle.0.state.lock().refund(key, period, units);
     }
 
     async fn charge(
@@ -235,4 +251,10 @@ impl Limiter for InProcess {
         self.accounts.sweep(crowd, |state| state.forget_keys(keys_unused_since, now))
             + self.clients.sweep(crowd, |_| {})
     }
+
+    fn health(&self) -> Health {
+        Health::default()
+    }
+
+    async fn close(&self) {}
 }

@@ -20,6 +20,21 @@ pub enum Subject {
 #[error("the limiter does not answer")]
 pub struct LimiterDown;
 
+/// How a limiter is doing, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it is taken to be away, so that calls are not even tried on it.
+    pub is_down: bool,
+    /// How often it has gone down.
+    pub outages: u64,
+    /// Commands sent to it so far.
+    pub commands: u64,
+    /// Commands that failed or were not answered in time.
+    pub failures: u64,
+    /// Units this node holds in leases.
+    pub units_leased: u64,
+}
+
 /// A subject's buckets and windows, as text, to be kept across a graceful stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedSubject {
@@ -34,8 +49,14 @@ pub trait Limiter: Send + Sync + 'static {
     /// What a caller keeps to reach a subject's state again without a search.
     type Handle: Clone + Send + Sync + 'static;
 
+    /// Whether the state lives in this process alone, so that a graceful stop must save it.
+    const IN_THIS_PROCESS: bool;
+
     /// The handle of a subject. It stays good as long as it is kept.
     fn open(&self, subject: Subject) -> Self::Handle;
+
+    /// Hears that a debit will come soon, to fetch what it will read.
+    fn prefetch(&self, _handle: &Self::Handle) {}
 
     /// Debits a call. [`Outcome::Unseeded`] asks for [`Self::seed`] and another try; it never comes for a client address.
     /// `now` is to be read right before: a reading more than ten seconds behind another of the same subject is taken
@@ -46,6 +67,10 @@ pub trait Limiter: Send + Sync + 'static {
         debit: &Debit<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Outcome, LimiterDown>> + Send;
+
+    /// Debits a call from this node's share alone, where [`Self::debit`] has found the shared limiter down. What it
+    /// admits is not in the shared count: the ledger tells it once it answers again.
+    fn debit_locally(&self, handle: &Self::Handle, debit: &Debit<'_>, now: Timestamp) -> Outcome;
 
     /// What [`Self::debit`] would answer, without debiting anything; `None` when a limit has no state yet.
     fn peek(
@@ -77,8 +102,12 @@ pub trait Limiter: Send + Sync + 'static {
         units: u64,
     ) -> impl Future<Output = Result<(), LimiterDown>> + Send;
 
-    /// Charges (or, negative, credits) quota used beside the gateways, once the ledger has it. An account without state
-    /// learns it from the ledger.
+    /// Gives back quota that [`Self::debit_locally`] took.
+    fn refund_locally(&self, handle: &Self::Handle, key: Option<KeyId>, period: Period, units: u64);
+
+    /// Hears of quota that was charged (or, negative, credited) beside the gateways, once the ledger has it. A limiter
+    /// of one process counts it; a shared one was told by whoever charged, and forgets the refusals it remembers here.
+    /// An account without state learns it from the ledger.
     /// `position` is the entry's place in the ledger: what a seed has told already is not counted twice.
     fn charge(
         &self,
@@ -98,4 +127,10 @@ pub trait Limiter: Send + Sync + 'static {
     /// Forgets subjects that nobody holds a handle of and whose state is idle, at most some thousands a call.
     /// Returns how many subjects are left.
     fn sweep(&self, now: Timestamp) -> usize;
+
+    /// How it is doing.
+    fn health(&self) -> Health;
+
+    /// Gives back what this node holds of shared limits. Called once, when no call will come any more.
+    fn close(&self) -> impl Future<Output = ()> + Send;
 }

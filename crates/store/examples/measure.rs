@@ -1,5 +1,6 @@
-//! Measures the store on this machine: `cargo run -p tollgate-store --example measure [KEYS]`. It prints figures and
-//! judges none.
+//! Measures the store on this machine: `cargo run -p tollgate-store --example measure [KEYS] [POSTGRES]`. It prints
+//! figures and judges none. With the URL of an empty `PostgreSQL` database it measures that one too, after a copy of
+//! the file into it.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -9,7 +10,9 @@ use tollgate_domain::{
     AccountId, DAY_US, HOUR_US, KeyHash, KeyId, NodeId, Period, PlanTable, RouteName, SECOND_US, StatusClass,
     Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
 };
-use tollgate_store::{ImportedKey, NewAudit, SeedQuery, SqliteStore, Store};
+use tollgate_store::{
+    CopyStep, ImportedKey, NewAudit, PostgresSettings, PostgresStore, SeedQuery, SqliteStore, Store, copy,
+};
 
 /// Keys that are made unless the command line says otherwise.
 const KEYS: u64 = 100_000;
@@ -18,7 +21,9 @@ const KEYS_AT_ONCE: u64 = 10_000;
 /// Keys looked up.
 const LOOKUPS: u64 = 5_000;
 /// Lines of a large batch.
-const LINES: u64 = 2_000;
+const LINES: u64 = 20_000;
+/// Large batches.
+const LARGE_BATCHES: u32 = 5;
 /// Batches of one line: a day of one busy key.
 const SMALL_BATCHES: u64 = 2_000;
 
@@ -26,17 +31,50 @@ const NOW: Timestamp = Timestamp::from_secs(1_772_366_400);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let keys = std::env::args().nth(1).map_or(Ok(KEYS), |text| text.parse())?;
+    let mut arguments = std::env::args().skip(1);
+    let keys = arguments.next().map_or(Ok(KEYS), |text| text.parse())?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("tollgate.db");
     let store = SqliteStore::open(&path).await?;
-    import(&store, keys).await?;
-    find(&store, keys).await?;
-    large_batches(&store).await?;
-    small_batches(&store).await?;
-    seed(&store).await?;
+    import(&store, 0, keys).await?;
+    measure(&store, keys, 1).await?;
+    if let Some(url) = arguments.next() {
+        let settings = PostgresSettings::new(url);
+        copy_to(&store, settings.clone()).await?;
+        let server = PostgresStore::open(settings).await?;
+        import(&server, keys, KEYS_AT_ONCE).await?;
+        measure(&server, keys, 3).await?;
+        server.close().await;
+    }
     store.close().await;
     println!("the file holds {} MiB", std::fs::metadata(&path)?.len() >> 20);
+    Ok(())
+}
+
+async fn measure(store: &dyn Store, keys: u64, first_node: u8) -> Result<(), Box<dyn std::error::Error>> {
+    find(store, keys).await?;
+    large_batches(store, first_node).await?;
+    small_batches(store, first_node).await?;
+    seed(store).await
+}
+
+async fn copy_to(store: &SqliteStore, settings: PostgresSettings) -> Result<(), Box<dyn std::error::Error>> {
+    let target = PostgresStore::open_for_copy(settings).await?;
+    let began = Instant::now();
+    let mut compared = None;
+    let report = copy(store, &target, &mut |progress| {
+        if progress.step == CopyStep::Compare {
+            compared.get_or_insert_with(|| began.elapsed());
+        }
+    })
+    .await?;
+    let rows = report.tables.iter().map(|table| table.rows).sum();
+    rate("rows copied", rows, compared.unwrap_or_default());
+    rate("rows copied and compared", rows, began.elapsed());
+    for table in report.tables {
+        println!("  {}: {} rows {:?}", table.name, table.rows, table.sums);
+    }
+    target.close().await;
     Ok(())
 }
 
@@ -62,11 +100,11 @@ fn hash(number: u64) -> KeyHash {
     KeyHash::from_bytes(bytes)
 }
 
-async fn import(store: &SqliteStore, keys: u64) -> Result<(), Box<dyn std::error::Error>> {
+async fn import(store: &dyn Store, from: u64, keys: u64) -> Result<(), Box<dyn std::error::Error>> {
     let audit = NewAudit { actor: "measure".into(), action: "keys.import", at: NOW, detail: serde_json::Value::Null };
     let began = Instant::now();
-    for first in (0..keys).step_by(usize::try_from(KEYS_AT_ONCE)?) {
-        let lines: Vec<ImportedKey> = (first..keys.min(first + KEYS_AT_ONCE))
+    for first in (from..from + keys).step_by(usize::try_from(KEYS_AT_ONCE)?) {
+        let lines: Vec<ImportedKey> = (first..(from + keys).min(first + KEYS_AT_ONCE))
             .map(|number| ImportedKey {
                 id: key(number),
                 hash: hash(number),
@@ -87,7 +125,7 @@ async fn import(store: &SqliteStore, keys: u64) -> Result<(), Box<dyn std::error
     Ok(())
 }
 
-async fn find(store: &SqliteStore, keys: u64) -> Result<(), Box<dyn std::error::Error>> {
+async fn find(store: &dyn Store, keys: u64) -> Result<(), Box<dyn std::error::Error>> {
     let mut times = Vec::new();
     for number in 0..LOOKUPS {
         let hash = hash(number.wrapping_mul(7_919) % keys);
@@ -110,6 +148,7 @@ fn batch(node: u8, sequence: u64, end: Timestamp, lines: u64) -> UsageBatch {
             route: RouteName::new("events-id").expect("a good name"),
             status: StatusClass::Success,
             period: Period::calendar_month(NOW),
+            detached: false,
         },
         tally: UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() },
     };
@@ -117,30 +156,31 @@ fn batch(node: u8, sequence: u64, end: Timestamp, lines: u64) -> UsageBatch {
     UsageBatch { node, sequence, start: end + -SECOND_US, end, lines: (0..lines).map(line).collect() }
 }
 
-async fn large_batches(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
-    let batches: Vec<_> =
-        (1_u32..=20).map(|sequence| batch(1, sequence.into(), NOW + i64::from(sequence) * SECOND_US, LINES)).collect();
+async fn large_batches(store: &dyn Store, first_node: u8) -> Result<(), Box<dyn std::error::Error>> {
+    let batches: Vec<_> = (1..=LARGE_BATCHES)
+        .map(|sequence| batch(first_node, sequence.into(), NOW + i64::from(sequence) * SECOND_US, LINES))
+        .collect();
     let began = Instant::now();
     for batch in &batches {
         store.store_batch(batch).await?;
     }
-    rate(&format!("lines stored in batches of {LINES}"), 20 * LINES, began.elapsed());
+    rate(&format!("lines stored in batches of {LINES}"), u64::from(LARGE_BATCHES) * LINES, began.elapsed());
     Ok(())
 }
 
-async fn small_batches(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
+async fn small_batches(store: &dyn Store, first_node: u8) -> Result<(), Box<dyn std::error::Error>> {
     let step_us = DAY_US / i64::try_from(SMALL_BATCHES)?;
     let began = Instant::now();
     let mut end = NOW + -DAY_US;
     for sequence in 1..=SMALL_BATCHES {
         end = end + step_us;
-        store.store_batch(&batch(2, sequence, end, 1)).await?;
+        store.store_batch(&batch(first_node + 1, sequence, end, 1)).await?;
     }
     rate("batches stored of one line", SMALL_BATCHES, began.elapsed());
     Ok(())
 }
 
-async fn seed(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
+async fn seed(store: &dyn Store) -> Result<(), Box<dyn std::error::Error>> {
     for (what, resolution_us) in [("exactly", 1), ("at a 256th of a day", DAY_US / 256), ("by the hour", HOUR_US)] {
         let query = SeedQuery {
             account: account(0),

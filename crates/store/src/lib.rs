@@ -1,18 +1,28 @@
 //! The ledger and the records, behind one trait.
 //!
 //! [`Store`] is what the rest of Tollgate knows: accounts, keys, usage batches, what a limiter must be
-//! seeded with, the audit trail. [`SqliteStore`] keeps them in one file. Nothing here decides anything:
-//! rules are in the domain, and every query about an account's things carries the account.
+//! seeded with, the audit trail. [`SqliteStore`] keeps them in one file, [`PostgresStore`] in a database that
+//! many processes share. Nothing here decides anything: rules are in the domain, and every query about an account's
+//! things carries the account.
 
+mod copy;
 mod error;
+mod feed;
+mod postgres;
 mod record;
+mod sink;
+mod sql;
 mod sqlite;
 mod store;
 
+pub use copy::{CopiedTable, CopyReport, CopyStep, Progress, copy};
 pub use error::StoreError;
+pub use feed::Feed;
+pub use postgres::{Migrated, PostgresSettings, PostgresStore};
 pub use record::{
     AuditEntry, AuditQuery, Change, ChangeSink, Idempotency, IdempotentAnswer, ImportReport, ImportedAccount,
-    ImportedKey, KeyWithAccount, NewAccount, NewAudit, NewKey, Page, QuotaUsed, SavedState, SeedQuery,
+    ImportedKey, KeyWithAccount, NewAccount, NewAudit, NewKey, OutboxEntry, Page, QuotaUsed, SavedState, SeedQuery,
 };
-pub use sqlite::SqliteStore;
+pub use sink::{Direct, KeyRecords, UsageSink};
+pub use sqlite::{SqliteSettings, SqliteStore};
 pub use store::{CreateAccount, CreateKey, RotateKey, Store};

@@ -166,18 +166,30 @@ pub enum Change {
         period: Period,
         /// Units; negative for a credit. At most 2^53 either way.
         units: i64,
-        /// The entry's place in the ledger, or that of a later one stored with it.
+        /// The entry's place in the ledger.
         position: u64,
     },
 }
 
 const _: () = assert!(UNITS_MAX <= i64::MAX as u64, "a change's units fit a signed number");
 
+/// A change that was committed and that the fleet may not have heard of yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Its number, to be named when it has been told.
+    pub id: i64,
+    /// What changed.
+    pub change: Change,
+}
+
 /// Where changes go: in one process straight to the gateway's caches, in a fleet to all of them.
 #[async_trait]
 pub trait ChangeSink: Send + Sync {
     /// Returns when the gateway in this process obeys the change.
     async fn publish(&self, change: &Change);
+
+    /// Changes may have been missed: everything remembered is to be read again before it is believed.
+    async fn resync(&self);
 }
 
 /// One line of the audit trail to be written, in the same transaction as what it tells of.

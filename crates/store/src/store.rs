@@ -9,7 +9,7 @@ use tollgate_domain::{
 use crate::error::StoreError;
 use crate::record::{
     AuditEntry, AuditQuery, Idempotency, IdempotentAnswer, ImportReport, ImportedAccount, ImportedKey, KeyWithAccount,
-    NewAccount, NewAudit, NewKey, Page, QuotaUsed, SavedState, SeedQuery,
+    NewAccount, NewAudit, NewKey, OutboxEntry, Page, QuotaUsed, SavedState, SeedQuery,
 };
 
 /// How the making of an account ended.
@@ -163,6 +163,12 @@ pub trait Store: Send + Sync {
 
     /// The audit trail, newest first.
     async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// The oldest changes that the fleet may not have heard of. A store that keeps no outbox has none.
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// Takes changes out of the outbox, once the fleet has heard of them.
+    async fn clear_outbox(&self, ids: &[i64]) -> Result<(), StoreError>;
 
     /// Reserves an `Idempotency-Key` of this scope for a request whose body has this hash, or tells what became of it.
     /// Reservations and answers are kept for 24 h.

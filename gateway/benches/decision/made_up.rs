@@ -9,8 +9,8 @@ use tollgate_domain::{
 };
 use tollgate_store::{
     AuditEntry, AuditQuery, CreateAccount, CreateKey, Idempotency, IdempotentAnswer, ImportReport, ImportedAccount,
-    ImportedKey, KeyWithAccount, NewAccount, NewAudit, NewKey, Page, QuotaUsed, RotateKey, SavedState, SeedQuery,
-    Store, StoreError,
+    ImportedKey, KeyWithAccount, NewAccount, NewAudit, NewKey, OutboxEntry, Page, QuotaUsed, RotateKey, SavedState,
+    SeedQuery, Store, StoreError,
 };
 
 /// 2^64 divided by the golden ratio: steps that scatter numbers.
@@ -186,6 +186,14 @@ impl Store for MadeUpKeys {
     }
 
     async fn audit(&self, _: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        unreachable!("a decision asks for nothing else")
+    }
+
+    async fn outbox(&self, _: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+        unreachable!("a decision asks for nothing else")
+    }
+
+    async fn clear_outbox(&self, _: &[i64]) -> Result<(), StoreError> {
         unreachable!("a decision asks for nothing else")
     }
 

@@ -1,13 +1,19 @@
 //! What the process remembers of a key: everything a decision needs, resolved once.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
 use tollgate_domain::limit::LimitSet;
-use tollgate_domain::{Account, Entitlement, Key, KeyId, Period, PeriodBasis, Plan, Timestamp, entitlement};
+use tollgate_domain::{
+    Account, Entitlement, Key, KeyHash, KeyId, Period, PeriodBasis, Plan, QuotaPeriod, Timestamp, entitlement,
+};
 use tollgate_limiter::{Limiter, Subject};
 
+use super::epochs::Epoch;
+use super::table::Remembered;
+use crate::period;
 use crate::snapshot::Snapshot;
 
 /// An account as the process knows it, shared by all its keys.
@@ -40,28 +46,23 @@ impl<L: Limiter> AccountEntry<L> {
 }
 
 /// A key as the process knows it, resolved against one plan table.
+///
+/// What most decisions need stands here, in the order they read it and in two lines of memory; with a million keys
+/// known, what a decision costs is the memory it reads. The rest is in [`KeyRecord`], which it dereferences to.
 #[repr(C)]
 pub struct KeyEntry<L: Limiter> {
-    /// Stands first, so that the usual decision reads as few lines of memory as can be.
-    usual: Usual<L>,
-    /// How the account's quota periods are laid.
-    period_basis: Option<PeriodBasis>,
-    /// The record.
-    pub key: Key,
-    /// Its owner.
-    pub owner: Arc<AccountEntry<L>>,
-    /// What the account is entitled to under this plan table.
-    pub entitlement: Entitlement,
-    /// Its id as the upstream is told it.
-    pub id_header: HeaderValue,
-}
-
-/// What most decisions need of a key. With a million keys known, what a decision costs is the memory it reads.
-struct Usual<L: Limiter> {
+    /// What finds it.
+    hash: KeyHash,
+    /// The account's limits' state.
+    handle: L::Handle,
+    /// Whether somebody has asked for it since the table last looked for what can go.
+    used: AtomicBool,
+    /// Whether the account's quota is counted by calendar months.
+    by_calendar_month: bool,
+    /// What had happened to its account when its record was read.
+    epoch: Epoch,
     /// The plan table it was resolved against.
     generation: u64,
-    /// The state of its account's changes when its record was read.
-    epoch: Epoch,
     /// Until when the key works if nobody changes it.
     works_until: Timestamp,
     /// The plan, where the account is in good standing and the key has no rules of its own.
@@ -70,68 +71,135 @@ struct Usual<L: Limiter> {
     shared_limits: Option<Arc<LimitSet>>,
     /// The limits that are counted for this key alone.
     own_limits: Option<Box<LimitSet>>,
-    /// The account's limits' state.
-    handle: L::Handle,
+    /// What few decisions need.
+    record: Box<KeyRecord<L>>,
 }
 
-/// A slot of the table of changes, and what it counted.
+/// All that is known of a key.
+pub struct KeyRecord<L: Limiter> {
+    /// The record.
+    pub key: Key,
+    /// Its owner.
+    pub owner: Arc<AccountEntry<L>>,
+    /// What the account is entitled to under the plan table.
+    pub entitlement: Entitlement,
+    /// Its id as the upstream is told it.
+    pub id_header: HeaderValue,
+    /// How the account's quota periods are laid.
+    period_basis: Option<PeriodBasis>,
+    /// When it was read.
+    read_at: Timestamp,
+    /// One at a time asks the store whether it still holds.
+    pub(super) confirming: tokio::sync::Mutex<()>,
+}
+
+/// When a record was read, and what had happened to its account then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Epoch {
-    pub(super) slot: usize,
-    pub(super) changes: u64,
+pub(super) struct RecordRead {
+    pub(super) at: Timestamp,
+    pub(super) epoch: Epoch,
 }
 
 impl<L: Limiter> KeyEntry<L> {
-    pub(super) fn resolve(key: Key, owner: Arc<AccountEntry<L>>, epoch: Epoch, snapshot: &Snapshot) -> Self {
+    pub(super) fn resolve(key: Key, owner: Arc<AccountEntry<L>>, read: RecordRead, snapshot: &Snapshot) -> Self {
         let account = &owner.account;
         let entitlement = entitlement(account, &snapshot.policy.plans);
         let plan = entitlement.plan();
         let in_good_standing = account.deleted_at.is_none() && account.ban.is_none() && !key.has_rules();
-        let usual = Usual {
+        let period_basis = plan.map(|plan| account.period_basis(plan));
+        Self {
+            hash: key.hashed.hash,
+            handle: owner.handle.clone(),
+            used: AtomicBool::new(true),
+            by_calendar_month: period_basis.as_ref().is_none_or(by_calendar_month),
             generation: snapshot.generation,
-            epoch,
+            epoch: read.epoch,
             works_until: key.works_until(),
             plan: plan.filter(|plan| plan.api && in_good_standing).cloned(),
             shared_limits: plan.map(|plan| snapshot.shared_limits(plan)),
             own_limits: plan.and_then(|plan| key.own_limits(&plan.limits, snapshot.rates_per_key)).map(Box::new),
-            handle: owner.handle.clone(),
-        };
-        let period_basis = plan.map(|plan| account.period_basis(plan));
-        let id_header = header_of(&key.id.to_string());
-        Self { usual, period_basis, key, owner, entitlement, id_header }
+            record: Box::new(KeyRecord {
+                id_header: header_of(&key.id.to_string()),
+                key,
+                owner,
+                entitlement,
+                period_basis,
+                read_at: read.at,
+                confirming: tokio::sync::Mutex::new(()),
+            }),
+        }
     }
 
     /// The plan it runs under, where nothing but the plan's reach is left to decide.
     pub fn usual_plan(&self, now: Timestamp) -> Option<&Arc<Plan>> {
-        self.usual.plan.as_ref().filter(|_| now < self.usual.works_until)
+        self.plan.as_ref().filter(|_| now < self.works_until)
     }
 
     /// The limits that are counted for all keys of the account; `None` without a plan.
     pub fn shared_limits(&self) -> Option<&LimitSet> {
-        self.usual.shared_limits.as_deref()
+        self.shared_limits.as_deref()
     }
 
     /// The limits that are counted for this key alone, and what they are counted under.
     pub fn own_limits(&self) -> Option<(KeyId, &LimitSet)> {
-        self.usual.own_limits.as_deref().map(|limits| (self.key.lineage, limits))
+        self.own_limits.as_deref().map(|limits| (self.key.lineage, limits))
     }
 
     /// The account's limits' state.
     pub fn handle(&self) -> &L::Handle {
-        &self.usual.handle
+        &self.handle
     }
 
     /// The quota period that holds now.
     pub fn period_at(&self, now: Timestamp) -> Period {
-        self.period_basis.map_or_else(|| crate::period::calendar_month(now), |basis| crate::period::at(&basis, now))
+        if self.by_calendar_month {
+            return period::calendar_month(now);
+        }
+        self.record.period_basis.map_or_else(|| period::calendar_month(now), |basis| period::at(&basis, now))
     }
 
     pub(super) fn generation(&self) -> u64 {
-        self.usual.generation
+        self.generation
     }
 
     pub(super) fn epoch(&self) -> Epoch {
-        self.usual.epoch
+        self.epoch
+    }
+
+    /// When its record was read, and what had happened to its account then.
+    pub(super) fn read(&self) -> RecordRead {
+        RecordRead { at: self.record.read_at, epoch: self.epoch }
+    }
+}
+
+impl<L: Limiter> Deref for KeyEntry<L> {
+    type Target = KeyRecord<L>;
+
+    fn deref(&self) -> &KeyRecord<L> {
+        &self.record
+    }
+}
+
+impl<L: Limiter> Remembered for KeyEntry<L> {
+    fn hash(&self) -> &KeyHash {
+        &self.hash
+    }
+
+    fn note_use(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    fn take_use(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Whether every period of this basis is a calendar month (UTC).
+fn by_calendar_month(basis: &PeriodBasis) -> bool {
+    match basis.definition {
+        QuotaPeriod::Calendar => true,
+        QuotaPeriod::Billing => basis.subscription.is_none(),
+        QuotaPeriod::Rolling30Days => false,
     }
 }
 

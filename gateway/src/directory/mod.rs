@@ -1,28 +1,36 @@
 //! Finds keys by hash: process cache first, then the store, each miss in single flight.
 //!
+//! What is cached is believed while changes arrive. When they do not, it is confirmed with the database every few
+//! seconds, and where that does not answer either it works on for a bounded time.
+//!
 //! Unknown keys are remembered too, in a cache of their own, so that a flood of made-up keys neither
 //! reaches the store twice nor pushes good keys out. Changes forget what they touch before the call that
 //! made them returns. It decides nothing.
 
+mod confirm;
 mod entry;
+mod epochs;
+mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use quick_cache::sync::{Cache, EntryAction};
+use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tollgate_domain::limit::{Debit, LimitSet, SLICES};
 use tollgate_domain::{AccountId, Clock, HOUR_US, KeyHash, Timestamp};
 use tollgate_limiter::{Limiter, LimiterDown, Subject};
-use tollgate_store::{Change, ChangeSink, SeedQuery, Store, StoreError};
+use tollgate_store::{Change, ChangeSink, Feed, KeyRecords, SeedQuery, Store, StoreError};
 
-use entry::Epoch;
-pub use entry::{AccountEntry, KeyEntry};
+use entry::RecordRead;
+pub use entry::{AccountEntry, KeyEntry, KeyRecord};
+use epochs::{Epochs, Since};
+use table::Table;
 
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
@@ -36,8 +44,8 @@ const UNKNOWN_MAX: usize = 100_000;
 const UNKNOWN_US: i64 = 10_000_000;
 /// Reads of the store at a time; what comes beyond waits its turn.
 const STORE_READS_MAX: usize = 64;
-/// Slots in which changes to accounts are counted.
-const EPOCH_SLOTS: usize = 4096;
+/// How long the ledger may take to tell a shared limiter an account's state before calls go on without it.
+const SEED_MAX: Duration = Duration::from_secs(1);
 /// Shards of the table of accounts.
 const ACCOUNT_SHARDS: usize = 64;
 
@@ -57,44 +65,83 @@ type AccountShard<L> = Mutex<HashMap<AccountId, std::sync::Weak<AccountEntry<L>>
 /// The process's knowledge of keys and accounts.
 pub struct Directory<L: Limiter> {
     store: Arc<dyn Store>,
+    records: Arc<dyn KeyRecords>,
+    feed: Arc<Feed>,
+    stale_for_us: i64,
     limiter: Arc<L>,
     usage: Arc<UsageRecorder>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    keys: Cache<KeyHash, Arc<KeyEntry<L>>>,
+    keys: Table<KeyEntry<L>>,
+    /// Keys that are being read from the store. Whoever reads one holds its place here and never fills it, so that
+    /// whoever waits finds the key remembered, or else is the next to read it.
+    being_read: Cache<KeyHash, ()>,
     unknown: Cache<KeyHash, Timestamp>,
     accounts: Box<[AccountShard<L>]>,
     reads: Semaphore,
-    /// Counts changes to accounts, many accounts to a slot: whoever shares one with a changed account is read anew.
-    /// The table is small enough to stay in the processor's cache, so that asking it costs a decision nothing.
-    epochs: Box<[AtomicU64]>,
+    epochs: Epochs,
+    /// Up to when changes had arrived before the last resync, in microseconds.
+    heard_before_resync_us: AtomicI64,
+    /// Until when no confirmation is tried, in microseconds.
+    no_confirming_until_us: AtomicI64,
     /// Counts changes. Whoever remembers a record holds it for reading and has seen no change since the record was
     /// read, so nothing that a change has overtaken is ever remembered after it.
     changes: RwLock<u64>,
 }
 
+/// What a directory is made of.
+pub struct DirectoryParts<L: Limiter> {
+    /// The database: records as they are, and the ledger.
+    pub store: Arc<dyn Store>,
+    /// Where records are found that are not remembered.
+    pub records: Arc<dyn KeyRecords>,
+    /// Whether changes arrive.
+    pub feed: Arc<Feed>,
+    /// How long a cached key works after its last confirmation while no store answers.
+    pub stale_keys_for: Duration,
+    /// Keeps limits.
+    pub limiter: Arc<L>,
+    /// Counts usage.
+    pub usage: Arc<UsageRecorder>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
 impl<L: Limiter> Directory<L> {
     /// An empty directory over a store.
-    pub fn new(
-        store: Arc<dyn Store>,
-        limiter: Arc<L>,
-        usage: Arc<UsageRecorder>,
-        metrics: Arc<Metrics>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(parts: DirectoryParts<L>) -> Self {
+        let DirectoryParts { store, records, feed, stale_keys_for, limiter, usage, metrics, clock } = parts;
         Self {
             store,
+            records,
+            feed,
+            stale_for_us: i64::try_from(stale_keys_for.as_micros()).unwrap_or(i64::MAX),
             limiter,
             usage,
             metrics,
             clock,
-            keys: Cache::new(KEYS_MAX),
+            keys: Table::new(KEYS_MAX),
+            being_read: Cache::new(STORE_READS_MAX),
             unknown: Cache::new(UNKNOWN_MAX),
             accounts: (0..ACCOUNT_SHARDS).map(|_| Mutex::default()).collect(),
             reads: Semaphore::new(STORE_READS_MAX),
-            epochs: (0..EPOCH_SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            epochs: Epochs::new(),
+            heard_before_resync_us: AtomicI64::new(i64::MIN),
+            no_confirming_until_us: AtomicI64::new(i64::MIN),
             changes: RwLock::new(0),
         }
+    }
+
+    /// Hears that a key will be asked for soon, to fetch what finding it will read.
+    pub fn prefetch(&self, hash: &KeyHash) {
+        self.keys.prefetch(hash);
+    }
+
+    /// Hears that a key is about to be asked for, some time after [`Self::prefetch`].
+    pub fn prefetch_entry(&self, hash: &KeyHash) {
+        self.keys.prefetch_entry(hash);
     }
 
     /// The key of this hash, resolved against the snapshot's plans; `None` when there is none.
@@ -107,12 +154,13 @@ impl<L: Limiter> Directory<L> {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<Option<Arc<KeyEntry<L>>>, DirectoryError> {
-        if let Some(entry) = self.keys.get(hash)
-            && self.is_fresh(&entry)
-        {
+        let Some(entry) = self.keys.get(hash, |entry| self.limiter.prefetch(entry.handle())) else {
+            return self.find_uncached(hash, snapshot, now).await;
+        };
+        if self.epochs.holds(entry.epoch()) && self.feed.is_live(now) {
             return Ok(Some(self.current(entry, snapshot)));
         }
-        self.find_uncached(hash, snapshot, now).await
+        self.find_doubtful(hash, entry, snapshot, now).await
     }
 
     /// The entry itself, or one resolved anew when the plan table has changed since.
@@ -120,18 +168,11 @@ impl<L: Limiter> Directory<L> {
         if entry.generation() == snapshot.generation {
             return entry;
         }
-        let resolved =
-            Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), entry.epoch(), snapshot));
+        let resolved = Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), entry.read(), snapshot));
         // Only in place of the entry it was made from: a change may have removed that one, and another reader may
         // have remembered a newer record since.
         if entry.generation() < snapshot.generation {
-            let hash = &entry.key.hashed.hash;
-            let _whoever_came_first_stays = self.keys.entry(hash, Some(Duration::ZERO), |_, known| {
-                if Arc::ptr_eq(known, &entry) {
-                    *known = Arc::clone(&resolved);
-                }
-                EntryAction::Retain(())
-            });
+            self.keys.replace(&entry, Arc::clone(&resolved));
         }
         resolved
     }
@@ -146,20 +187,20 @@ impl<L: Limiter> Directory<L> {
             if self.unknown.get(hash).is_some_and(|until| now < until) {
                 return Ok(None);
             }
-            let guard = match self.keys.get_value_or_guard_async(hash).await {
-                Ok(entry) if self.is_fresh(&entry) => return Ok(Some(self.current(entry, snapshot))),
-                Ok(stale) => {
-                    self.keys.remove_if(hash, |entry| Arc::ptr_eq(entry, &stale));
-                    continue;
+            let _the_only_reader = self.being_read.get_value_or_guard_async(hash).await;
+            match self.keys.get(hash, |_| {}) {
+                Some(entry) if self.epochs.since(entry.epoch()) != Since::Change => {
+                    return Ok(Some(self.current(entry, snapshot)));
                 }
-                Err(guard) => guard,
-            };
+                Some(stale) => self.keys.remove_same(&stale),
+                None => {}
+            }
             if self.unknown.get(hash).is_some_and(|until| now < until) {
                 return Ok(None);
             }
             let seen = *self.changes.read();
             let permit = self.reads.acquire().await.expect("the semaphore is never closed");
-            let found = self.store.find_key(hash).await;
+            let found = self.read_record(hash, now).await;
             drop(permit);
             self.metrics.store_reads.inc();
             let found = found.inspect_err(|_| self.metrics.store_errors.inc())?;
@@ -172,10 +213,9 @@ impl<L: Limiter> Directory<L> {
                 return Ok(None);
             };
             let owner = self.owner_of(found.account);
-            let epoch = self.epoch(owner.account.id);
-            let entry = Arc::new(KeyEntry::resolve(found.key, owner, epoch, snapshot));
-            // A guard whose place was taken away inserts nothing; the record is right all the same.
-            let _inserted = guard.insert(Arc::clone(&entry));
+            let read = RecordRead { at: now, epoch: self.epochs.of(owner.account.id) };
+            let entry = Arc::new(KeyEntry::resolve(found.key, owner, read, snapshot));
+            self.keys.insert(Arc::clone(&entry));
             return Ok(Some(entry));
         }
     }
@@ -193,24 +233,9 @@ impl<L: Limiter> Directory<L> {
         let entry = Arc::new(AccountEntry::new(account, &*self.limiter));
         if let Some(older) = shard.insert(id, Arc::downgrade(&entry)).and_then(|older| older.upgrade()) {
             older.mark_stale();
-            self.advance_epoch(id);
+            self.epochs.change(id);
         }
         entry
-    }
-
-    /// Whether nothing has changed about the entry's account since its record was read.
-    fn is_fresh(&self, entry: &KeyEntry<L>) -> bool {
-        let Epoch { slot, changes } = entry.epoch();
-        self.epochs[slot].load(Ordering::Acquire) == changes
-    }
-
-    fn epoch(&self, account: AccountId) -> Epoch {
-        let slot = slot_of(account);
-        Epoch { slot, changes: self.epochs[slot].load(Ordering::Acquire) }
-    }
-
-    fn advance_epoch(&self, account: AccountId) {
-        self.epochs[slot_of(account)].fetch_add(1, Ordering::AcqRel);
     }
 
     fn shard(&self, account: AccountId) -> &AccountShard<L> {
@@ -225,6 +250,15 @@ impl<L: Limiter> Directory<L> {
     pub async fn seed(&self, entry: &KeyEntry<L>, debit: &Debit<'_>) -> Result<(), DirectoryError> {
         let owner = &entry.owner;
         let _one_at_a_time = owner.seeding.lock().await;
+        if L::IN_THIS_PROCESS {
+            return self.seed_from_ledger(entry, debit).await;
+        }
+        let seeded = tokio::time::timeout(SEED_MAX, self.seed_from_ledger(entry, debit)).await;
+        seeded.unwrap_or_else(|_elapsed| Err(StoreError::Unavailable("the ledger takes too long".into()).into()))
+    }
+
+    async fn seed_from_ledger(&self, entry: &KeyEntry<L>, debit: &Debit<'_>) -> Result<(), DirectoryError> {
+        let owner = &entry.owner;
         // What this process has counted but not yet stored is missing from the ledger.
         self.usage.settle(owner.account.id).await;
         loop {
@@ -265,12 +299,8 @@ impl<L: Limiter> Directory<L> {
         if let Some(entry) = known.and_then(|entry| entry.upgrade()) {
             entry.mark_stale();
         }
-        self.advance_epoch(account);
+        self.epochs.change(account);
     }
-}
-
-fn slot_of(account: AccountId) -> usize {
-    usize::try_from(account.as_u128() % EPOCH_SLOTS as u128).expect("a remainder of 4096 fits")
 }
 
 #[async_trait]
@@ -289,6 +319,13 @@ impl<L: Limiter> ChangeSink for Directory<L> {
                 }
             }
         }
+    }
+
+    async fn resync(&self) {
+        *self.changes.write() += 1;
+        self.heard_before_resync_us.store(self.feed.last_heard().as_micros(), Ordering::Release);
+        self.unknown.clear();
+        self.epochs.resync();
     }
 }
 

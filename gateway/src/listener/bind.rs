@@ -58,6 +58,20 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<BoundListeners, BindError> {
     Ok(bound)
 }
 
+/// Takes over sockets that somebody else has bound and that listen already, such as a service manager that holds them
+/// across an upgrade.
+///
+/// # Errors
+/// One of them is no such socket.
+pub fn adopt(listeners: Vec<TcpListener>) -> io::Result<BoundListeners> {
+    let mut addresses = Vec::with_capacity(listeners.len());
+    for listener in &listeners {
+        listener.set_nonblocking(true)?;
+        addresses.push(listener.local_addr()?);
+    }
+    Ok(BoundListeners { listeners, addresses })
+}
+
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the address is in use".to_owned(),

@@ -9,7 +9,7 @@ mod accept;
 mod bind;
 
 pub use accept::{DrainReport, ListenerSettings, serve};
-pub use bind::{BindError, BoundListeners, bind};
+pub use bind::{BindError, BoundListeners, adopt, bind};
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use prometheus::IntGauge;
 use tollgate_domain::{KeyHash, PlanName, Reason, RouteName, Timestamp};
 use tollgate_limiter::Limiter;
 
-use super::settle::count;
+use super::settle::{Refund, count};
 use crate::decision::Passage;
 use crate::guard::GuardedRequest;
 use crate::request_id::RequestId;
@@ -91,7 +91,7 @@ impl<L: Limiter> Context<L> {
 impl<L: Limiter> Drop for Context<L> {
     fn drop(&mut self) {
         if let Some(passage) = self.passage.as_ref().filter(|_| !self.counted) {
-            count(&self.usage, passage, StatusCode::INTERNAL_SERVER_ERROR, 0, self.now);
+            count(&self.usage, passage, StatusCode::INTERNAL_SERVER_ERROR, Refund::default(), self.now);
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use upstream::Upstream;
 use crate::access_log::{AccessLog, AccessRecord};
 use crate::answer::{Answer, Problems, X_REQUEST_ID};
 use crate::client_address::{client_address, is_trusted};
-use crate::decision::{Call, Decider, Passage, Verdict};
+use crate::decision::{Call, Charge, Decider, Passage, Verdict};
 use crate::guard::{Framing, GuardedRequest};
 use crate::limit_headers::{self, Forms};
 use crate::metrics::Metrics;
@@ -38,7 +38,7 @@ use crate::request_id::{RequestId, RequestIds};
 use crate::usage::UsageRecorder;
 use forward::{Forwarding, Origin};
 use respond::write_standing;
-use settle::{End, TOLLGATE_COST, count, refund_due};
+use settle::{End, Refund, TOLLGATE_COST, count, refund_due};
 
 /// What a hung-up client's request is logged as; no such status is ever sent.
 const CLIENT_CLOSED: StatusCode = match StatusCode::from_u16(499) {
@@ -103,18 +103,27 @@ impl<L: Limiter> Proxy<L> {
             return;
         }
         let Some(passage) = &ctx.passage else { return };
-        let mut refunded = 0;
+        let mut refund = Refund::default();
         if let (Some(charge), Some(caller)) = (passage.charge, &passage.caller) {
-            refunded = refund_due(passage.route.cost, charge.units, status, end, &self.parts.metrics);
-            if refunded > 0 {
+            refund.units = refund_due(passage.route.cost, charge.units, status, end, &self.parts.metrics);
+            if refund.units > 0 {
                 let handle = &caller.owner.handle;
-                let given_back = self.parts.limiter.refund(handle, charge.own_key, charge.period, refunded).await;
-                if given_back.is_err() {
-                    self.parts.metrics.limiter_errors.inc();
+                if charge.detached {
+                    self.parts.limiter.refund_locally(handle, charge.own_key, charge.period, refund.units);
                 }
+                refund.detached = charge.detached || !self.give_back(handle, charge, refund.units).await;
             }
         }
-        count(&self.parts.usage, passage, status, refunded, ctx.now);
+        count(&self.parts.usage, passage, status, refund, ctx.now);
+    }
+
+    /// Gives units back where they were debited; whether the shared limiter has heard of it.
+    async fn give_back(&self, handle: &L::Handle, charge: Charge, units: u64) -> bool {
+        let given_back = self.parts.limiter.refund(handle, charge.own_key, charge.period, units).await;
+        if given_back.is_err() {
+            self.parts.metrics.limiter_errors.inc();
+        }
+        given_back.is_ok()
     }
 
     fn note_passage(&self, ctx: &mut Context<L>, passage: Passage<L>) {

@@ -45,27 +45,40 @@ pub(super) fn refund_due(cost: Cost, charged: u64, status: StatusCode, end: End<
     }
 }
 
+/// What is given back of a charge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refund {
+    /// Units of quota.
+    pub(super) units: u64,
+    /// Whether the shared limiter has not heard of it.
+    pub(super) detached: bool,
+}
+
 /// Adds a call to the ledger's counts. Calls without a good key are in metrics and logs only.
+///
+/// A call that the shared limiter counted and whose refund it did not hear of becomes two entries, for only what it
+/// has not heard is told it from the ledger.
 pub(super) fn count<L: Limiter>(
     usage: &UsageRecorder,
     passage: &Passage<L>,
     status: StatusCode,
-    refunded: u64,
+    refund: Refund,
     now: Timestamp,
 ) {
     let Some(caller) = &passage.caller else { return };
-    let (period, tally) = match passage.charge {
+    let (period, detached, mut tally) = match passage.charge {
         Some(charge) => (
             charge.period,
+            charge.detached,
             UsageTally {
                 calls: 1,
                 units_debited: charge.units,
                 units_charged: charge.units,
-                units_refunded: refunded,
+                units_refunded: refund.units,
                 calls_unenforced: 0,
             },
         ),
-        None => (caller.period_at(now), UsageTally { calls_unenforced: 1, ..UsageTally::default() }),
+        None => (caller.period_at(now), false, UsageTally { calls_unenforced: 1, ..UsageTally::default() }),
     };
     let key = UsageKey {
         account: caller.key.account,
@@ -73,7 +86,13 @@ pub(super) fn count<L: Limiter>(
         route: passage.route.name.clone(),
         status: StatusClass::of(status.as_u16()),
         period,
+        detached,
     };
+    if refund.detached && !detached {
+        tally.units_refunded = 0;
+        let given_back = UsageTally { units_refunded: refund.units, ..UsageTally::default() };
+        usage.count(UsageKey { detached: true, ..key.clone() }, &given_back);
+    }
     usage.count(key, &tally);
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -71,12 +72,21 @@ impl Printed {
 /// When it does not end soon.
 #[track_caller]
 pub fn run(folder: &Path, arguments: &[impl AsRef<OsStr>], stdin: Option<&Path>) -> Printed {
+    run_within(folder, arguments, stdin, PATIENCE)
+}
+
+/// The same for a command that has much to do.
+///
+/// # Panics
+/// When it does not end in this time.
+#[track_caller]
+pub fn run_within(folder: &Path, arguments: &[impl AsRef<OsStr>], stdin: Option<&Path>, at_most: Duration) -> Printed {
     let mut command = Command::new(tollgate());
     command.args(arguments).current_dir(folder).env_remove("TOLLGATE_CONFIG");
     command.stdin(stdin.map_or_else(Stdio::null, |path| std::fs::File::open(path).expect("the input is there").into()));
     let scratch = tempfile::tempdir().expect("a folder");
     let mut process = Process::spawn(&mut command, scratch.path());
-    let status = process.wait_for_end(PATIENCE);
-    let status = status.unwrap_or_else(|| panic!("the command did not end in {PATIENCE:?}: {}", process.stderr()));
+    let status = process.wait_for_end(at_most);
+    let status = status.unwrap_or_else(|| panic!("the command did not end in {at_most:?}: {}", process.stderr()));
     Printed { code: status.code(), stdout: process.stdout(), stderr: process.stderr() }
 }

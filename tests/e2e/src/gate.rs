@@ -1,10 +1,11 @@
-//! The program as a process: started on a configuration, asked over its sockets and its command line, stopped and
-//! started again on the same folder.
+//! The program, or a part of it, as a process: started on a configuration, asked over its sockets and its command line,
+//! stopped and started again on the same folder.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,7 +17,8 @@ use crate::http::{Answer, Connection, Request};
 use crate::metrics::Metrics;
 use crate::ports::free_ports;
 use crate::process::{Process, Stopped};
-use crate::setup::{Addresses, Setup};
+use crate::setup::{Addresses, Role, Setup};
+use crate::stores::Stores;
 use crate::wait::{PATIENCE, eventually, eventually_or_tell};
 
 /// How often other ports are tried when somebody took the free ones first.
@@ -30,6 +32,8 @@ pub struct Gate {
     config: PathBuf,
     folder: TempDir,
     runs: usize,
+    role: Role,
+    stores: Arc<Stores>,
 }
 
 /// A key as the command that made it printed it.
@@ -60,12 +64,15 @@ impl Gate {
     pub(crate) fn start(setup: &Setup) -> Self {
         let mut folder = tempfile::Builder::new().prefix("tollgate-e2e-").tempdir().expect("a folder");
         let config = folder.path().join("tollgate.toml");
+        let (role, stores) = (setup.its_role(), setup.its_stores());
         for _ in 0..PORT_TRIES_MAX {
-            let [gateway, admin, metrics] = free_ports();
+            let [gateway, own_admin, metrics] = free_ports();
+            let admin = if let Role::Gateway(admin) = role { admin } else { own_admin };
             let addresses = Addresses { gateway, admin, metrics };
-            fs::write(&config, setup.render(&addresses)).expect("the config can be written");
-            let process = spawn(&config, folder.path(), 0);
-            let mut gate = Self { process: Some(process), addresses, config: config.clone(), folder, runs: 1 };
+            fs::write(&config, setup.render(&addresses, &stores)).expect("the config can be written");
+            let process = Some(spawn(role, &config, folder.path(), 0));
+            let stores = Arc::clone(&stores);
+            let mut gate = Self { process, addresses, config: config.clone(), folder, runs: 1, role, stores };
             if gate.comes_up() {
                 return gate;
             }
@@ -167,15 +174,31 @@ impl Gate {
         Metrics::new(self.observe("/metrics").expect(200).text())
     }
 
-    /// The operator's token, as the gate keeps it.
+    /// Its stores.
+    pub fn stores(&self) -> &Arc<Stores> {
+        &self.stores
+    }
+
+    /// Whether these bytes stand in its database.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn stores_hold(&self, needle: &[u8]) -> bool {
+        self.stores.hold(self.folder(), needle)
+    }
+
+    /// The operator's token, as the gate keeps it or is told it.
     ///
     /// # Panics
     /// When there is none.
     pub fn token(&self) -> String {
+        if let Some(token) = self.stores.token() {
+            return token.to_owned();
+        }
         fs::read_to_string(self.folder().join("admin-token")).expect("the gate made a token").trim().to_owned()
     }
 
-    /// Asks the operator API with the token that the gate keeps.
+    /// Asks the operator API with the operator's token.
     #[track_caller]
     pub fn operator(&self, target: &str) -> Answer {
         self.operator_with(target, &self.token())
@@ -188,10 +211,22 @@ impl Gate {
         ask(self.addresses.admin, &request)
     }
 
+    /// Sends a request to the operator API with the operator's token.
+    #[track_caller]
+    pub fn operate(&self, request: Request) -> Answer {
+        ask(self.addresses.admin, &request.header("authorization", &format!("Bearer {}", self.token())))
+    }
+
     /// Runs a command with this gate's configuration.
     #[track_caller]
     pub fn cli(&self, arguments: &[&str]) -> Printed {
         cli::run(self.folder(), &self.with_config(arguments), None)
+    }
+
+    /// The same for a command that has much to do.
+    #[track_caller]
+    pub fn cli_within(&self, arguments: &[&str], at_most: Duration) -> Printed {
+        cli::run_within(self.folder(), &self.with_config(arguments), None, at_most)
     }
 
     /// The same, reading a file as its standard input.
@@ -242,6 +277,12 @@ impl Gate {
     pub fn log(&self) -> String {
         let path = self.folder().join(format!("run-{}", self.runs - 1)).join("stderr");
         String::from_utf8_lossy(&fs::read(path).expect("a log")).into_owned()
+    }
+
+    /// The same without the lines of requests: what happened to the process itself.
+    pub fn story(&self) -> String {
+        let log = self.log();
+        log.lines().filter(|line| !line.contains("\"message\":\"request\"")).collect::<Vec<_>>().join("\n")
     }
 
     /// Waits for a line of the log of which this is true.
@@ -313,7 +354,7 @@ impl Gate {
     #[track_caller]
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "the gate runs");
-        self.process = Some(spawn(&self.config, self.folder.path(), self.runs));
+        self.process = Some(spawn(self.role, &self.config, self.folder.path(), self.runs));
         self.runs += 1;
         assert!(self.comes_up(), "the gate did not start again:\n{}", self.log());
     }
@@ -334,16 +375,18 @@ impl Gate {
             let before = self.metrics();
             std::thread::sleep(Duration::from_millis(300));
             let after = self.metrics();
-            (stored(&before) == stored(&after) && after.count("tollgate_usage_pending_lines", &[]) == 0).then_some(())
+            let waiting = ["tollgate_usage_pending_lines", "tollgate_spool_batches"];
+            let nothing_waits = waiting.iter().all(|name| after.count(name, &[]) == 0);
+            (stored(&before) == stored(&after) && nothing_waits).then_some(())
         });
     }
 }
 
-fn spawn(config: &Path, folder: &Path, run: usize) -> Process {
+fn spawn(role: Role, config: &Path, folder: &Path, run: usize) -> Process {
     let outputs = folder.join(format!("run-{run}"));
     fs::create_dir_all(&outputs).expect("a folder");
     let mut command = Command::new(tollgate());
-    command.arg("--config").arg(config).arg("up").current_dir(folder).stdin(std::process::Stdio::null());
+    command.arg("--config").arg(config).arg(role.command()).current_dir(folder).stdin(std::process::Stdio::null());
     Process::spawn(&mut command, &outputs)
 }
 

@@ -1,6 +1,7 @@
 //! A child process whose output goes to files, and which never outlives its test.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
@@ -8,6 +9,9 @@ use std::time::{Duration, Instant};
 
 /// How often the system is asked whether a child has ended.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// How much of what a process said is told when its test fails.
+const TOLD_LINES_MAX: usize = 60;
 
 /// A child process.
 #[derive(Debug)]
@@ -116,6 +120,20 @@ impl Drop for Process {
             drop(self.child.kill());
             drop(self.child.wait());
         }
+        if thread::panicking() {
+            self.tell();
+        }
+    }
+}
+
+impl Process {
+    /// Writes the end of what it said to our own standard error: the test that it was started for fails.
+    fn tell(&self) {
+        let said = read(&self.stderr);
+        let lines: Vec<&str> = said.lines().filter(|line| !line.contains("\"message\":\"request\"")).collect();
+        let end = lines[lines.len().saturating_sub(TOLD_LINES_MAX)..].join("\n");
+        // There is nobody to tell that it could not be told.
+        drop(writeln!(std::io::stderr(), "-- process {} said:\n{end}\n--", self.id()));
     }
 }
 

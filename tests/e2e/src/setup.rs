@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::gate::Gate;
 use crate::policy;
 use crate::profile::Profile;
+use crate::stores::Stores;
 
 /// Where the three listeners of a gate are.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,28 @@ pub(crate) struct Addresses {
     pub(crate) gateway: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) metrics: SocketAddr,
+}
+
+/// Which part of the program a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Gateway and control plane in one.
+    Up,
+    /// The gateway alone; the control plane is at this address.
+    Gateway(SocketAddr),
+    /// The control plane alone.
+    Admin,
+}
+
+impl Role {
+    /// The command that starts it.
+    pub(crate) fn command(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Gateway(_) => "gateway",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// What a gate is started with.
@@ -25,6 +49,9 @@ pub struct Setup {
     policy: String,
     /// A whole file in place of all that, its addresses to be replaced.
     whole: Option<String>,
+    role: Role,
+    stores: Option<Arc<Stores>>,
+    redis_by: Option<String>,
 }
 
 impl Setup {
@@ -40,6 +67,9 @@ impl Setup {
             sections: BTreeMap::new(),
             policy: policy::STANDARD.to_owned(),
             whole: None,
+            role: Role::Up,
+            stores: None,
+            redis_by: None,
         }
     }
 
@@ -87,6 +117,24 @@ impl Setup {
         Self { whole: Some(text.into()), ..self }
     }
 
+    /// On these stores, not on the profile's.
+    #[must_use]
+    pub fn on(self, stores: &Arc<Stores>) -> Self {
+        Self { stores: Some(Arc::clone(stores)), ..self }
+    }
+
+    /// As a part of the program. Parts are told their stores by [`Self::on`].
+    #[must_use]
+    pub fn role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    /// Reaching Redis at this URL, whatever the stores say.
+    #[must_use]
+    pub fn redis_by(self, url: &str) -> Self {
+        Self { redis_by: Some(url.to_owned()), ..self }
+    }
+
     /// Starts a gate.
     ///
     /// # Panics
@@ -96,37 +144,62 @@ impl Setup {
         Gate::start(&self)
     }
 
+    /// Which part of the program this is.
+    pub(crate) fn its_role(&self) -> Role {
+        self.role
+    }
+
+    /// The stores to start on.
+    pub(crate) fn its_stores(&self) -> Arc<Stores> {
+        self.stores.clone().unwrap_or_else(|| Arc::new(Stores::of(Profile::current())))
+    }
+
     /// The text of the file.
-    pub(crate) fn render(&self, addresses: &Addresses) -> String {
+    pub(crate) fn render(&self, addresses: &Addresses, stores: &Stores) -> String {
         let Addresses { gateway, admin, metrics } = addresses;
-        let store = Profile::current().store_section();
-        if let Some(whole) = &self.whole {
-            let replaced = whole
-                .lines()
-                .map(|line| match line.split_once(" = ").map(|(key, _)| key) {
-                    Some("listen") => format!("listen = \"{gateway}\""),
-                    Some("url") => format!("url = \"{}\"", self.upstream),
-                    Some("database") => store.trim_end().to_owned(),
-                    _ => line.to_owned(),
-                })
-                .collect::<Vec<_>>()
-                .join("\n");
-            return format!("{replaced}\n[admin]\nlisten = \"{admin}\"\n[metrics]\nlisten = \"{metrics}\"\n");
+        let store = stores.section(self.redis_by.as_deref());
+        let mut sections = match &self.whole {
+            None => BTreeMap::from([
+                ("gateway", format!("listen = \"{gateway}\"\n")),
+                ("upstream", format!("url = \"{}\"\n", self.upstream)),
+                ("store", store.clone()),
+            ]),
+            Some(_) => BTreeMap::new(),
+        };
+        sections.insert("metrics", format!("listen = \"{metrics}\"\n"));
+        let admin = match self.role {
+            Role::Gateway(admin) => format!("url = \"http://{admin}\"\n"),
+            Role::Up | Role::Admin => format!("listen = \"{admin}\"\n"),
+        };
+        sections.insert("admin", admin);
+        if let Some(line) = stores.limits_line() {
+            sections.insert("limits", format!("{line}\n"));
         }
-        let mut sections = BTreeMap::from([
-            ("gateway", format!("listen = \"{gateway}\"\n")),
-            ("upstream", format!("url = \"{}\"\n", self.upstream)),
-            ("admin", format!("listen = \"{admin}\"\n")),
-            ("metrics", format!("listen = \"{metrics}\"\n")),
-            ("store", store.to_owned()),
-        ]);
         for (section, lines) in &self.sections {
             sections.entry(section).or_default().push_str(lines);
+        }
+        let admin = sections.entry("admin").or_default();
+        if let Some(token) = stores.token().filter(|_| !admin.contains("token = ")) {
+            writeln!(admin, "token = \"{token}\"").expect("writing to a string cannot fail");
         }
         let mut text = String::new();
         for (section, lines) in sections {
             writeln!(text, "[{section}]\n{lines}").expect("writing to a string cannot fail");
         }
-        text + &self.policy
+        match &self.whole {
+            None => text + &self.policy,
+            Some(whole) => format!("{}\n{text}", self.replaced(whole, *gateway, &store)),
+        }
+    }
+
+    /// Somebody else's file with our listener, upstream and database.
+    fn replaced(&self, whole: &str, gateway: SocketAddr, store: &str) -> String {
+        let replace = |line: &str| match line.split_once(" = ").map(|(key, _)| key) {
+            Some("listen") => format!("listen = \"{gateway}\""),
+            Some("url") => format!("url = \"{}\"", self.upstream),
+            Some("database") => store.trim_end().to_owned(),
+            _ => line.to_owned(),
+        };
+        whole.lines().map(replace).collect::<Vec<_>>().join("\n")
     }
 }

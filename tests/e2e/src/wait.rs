@@ -20,22 +20,20 @@ pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 
 /// The same, telling more when it was in vain.
 #[track_caller]
-pub(crate) fn eventually_or_tell<T>(
-    what: &str,
-    mut ask: impl FnMut() -> Option<T>,
-    tell: impl FnOnce() -> String,
-) -> T {
+pub(crate) fn eventually_or_tell<T>(what: &str, ask: impl FnMut() -> Option<T>, tell: impl FnOnce() -> String) -> T {
+    eventually_within(PATIENCE, ask).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain: {what}\n{}", tell()))
+}
+
+/// Asks until there is an answer; `None` when there is none in this time.
+pub fn eventually_within<T>(at_most: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let began = Instant::now();
     loop {
-        if let Some(answer) = ask() {
+        let answer = ask();
+        if answer.is_some() || began.elapsed() > at_most {
             return answer;
-        }
-        if began.elapsed() > PATIENCE {
-            break;
         }
         thread::sleep(PAUSE);
     }
-    panic!("waited {PATIENCE:?} in vain: {what}\n{}", tell());
 }
 
 /// Does the same `count` times at once, each in a thread of its own, begun together; the results in order.

@@ -1,6 +1,7 @@
 //! `/admin/v1/config` and `/admin/v1/health`.
 
 use serde_json::{Value, json};
+use tollgate_admin_api::NodeRecord;
 use tollgate_config::{KeysConfig, Secret, Settings};
 use tollgate_store::SqliteStore;
 
@@ -126,4 +127,32 @@ async fn a_store_that_does_not_answer_is_503_with_retry_after_and_its_cause_stay
         assert_eq!(problem["detail"], "Key store unavailable");
     }
     plane.get("/config").await.expect(200);
+}
+
+#[tokio::test]
+async fn nodes_are_listed_with_what_they_have_in_force_and_whether_they_agree() {
+    let plane = Plane::start().await;
+    let node = |id: &str, config_hash: &str| NodeRecord {
+        id: id.into(),
+        role: "gateway".into(),
+        version: "0.0.0-test".into(),
+        config_hash: config_hash.into(),
+        started_at: NOON,
+        seen_at: NOON,
+    };
+    let list = |nodes| *plane.nodes.0.lock().expect("no test panics while it holds this") = nodes;
+    list(Some(vec![node("a", "one"), node("b", "one")]));
+    let agreed = plane.get("/nodes").await.expect(200);
+    assert_eq!(agreed["same_config"], true);
+    assert_eq!(
+        agreed["items"][1],
+        json!({
+            "id": "b", "role": "gateway", "version": "0.0.0-test", "config_hash": "one",
+            "started_at": NOON.to_string(), "seen_at": NOON.to_string(),
+        })
+    );
+    list(Some(vec![node("a", "one"), node("b", "two")]));
+    assert_eq!(plane.get("/nodes").await.expect(200)["same_config"], false);
+    list(None);
+    plane.get("/nodes").await.problem(503, "store_unavailable");
 }

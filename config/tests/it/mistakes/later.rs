@@ -14,18 +14,6 @@ fn what_a_later_version_brings_says_so() {
             &["2:1: `url` (several upstreams) comes with a later version; remove it"],
         ),
         (
-            "[store]\nredis = \"redis://127.0.0.1:6379\"",
-            &["2:1: `redis` (Redis) comes with a later version; remove it"],
-        ),
-        (
-            "[store]\ndatabase = \"postgres://localhost/tollgate\"",
-            &["2:12: PostgreSQL comes with a later version; write a file such as \"sqlite://tollgate.db\""],
-        ),
-        (
-            "[limits]\non_limiter_down = \"open\"",
-            &["2:19: only \"local\" has a meaning before the shared limiter, which comes with a later version"],
-        ),
-        (
             "[plans.pro]\nmeters = { tokens = \"1_000_000/month\" }",
             &["2:1: `meters` (meters other than calls) comes with a later version; remove it"],
         ),
@@ -59,10 +47,6 @@ fn what_a_later_version_brings_to_routes_says_so() {
                 "5:1: `drop_fields` (changing bodies) comes with a later version; remove it",
                 "6:7: `limit` (limits on query parameters) comes with a later version; remove it",
             ],
-        ),
-        (
-            "[[routes]]\npath = \"/a\"\non_limiter_down = \"closed\"",
-            &["3:19: only \"local\" has a meaning before the shared limiter, which comes with a later version"],
         ),
     ]);
 }

@@ -2,6 +2,9 @@
 
 use super::check;
 
+const NO_DATABASE: &str = "2:12: `database` must be \"sqlite://\" and the path of a file, such as \"sqlite://tollgate.db\", \
+                           or a URL that begins with postgres://";
+
 #[test]
 fn the_gateway_section_is_checked() {
     check(&[
@@ -166,14 +169,8 @@ fn the_admin_and_store_sections_are_checked() {
             "[admin]\nurl = \"unix:/run/tollgate\"",
             &["2:7: `unix:/run/tollgate` is not an absolute URL that begins with http:// or https://"],
         ),
-        (
-            "[store]\ndatabase = \"tollgate.db\"",
-            &["2:12: `database` must be \"sqlite://\" and the path of a file, such as \"sqlite://tollgate.db\""],
-        ),
-        (
-            "[store]\ndatabase = \"sqlite://\"",
-            &["2:12: `database` must be \"sqlite://\" and the path of a file, such as \"sqlite://tollgate.db\""],
-        ),
+        ("[store]\ndatabase = \"tollgate.db\"", &[NO_DATABASE]),
+        ("[store]\ndatabase = \"sqlite://\"", &[NO_DATABASE]),
     ]);
 }
 

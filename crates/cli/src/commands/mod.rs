@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod import;
 pub(crate) mod keys;
+mod migrate;
 mod rows;
 mod service;
 
@@ -21,6 +22,7 @@ use tollgate_domain::{AccountId, KeyId, Timestamp};
 
 use crate::args::{Arguments, Command};
 use crate::client::AdminClient;
+use crate::run::Role;
 use crate::{demo, output, run};
 
 /// Refused or failed.
@@ -49,14 +51,15 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub(crate) fn dispatch(arguments: Arguments) -> ExitCode {
     let config = arguments.config.as_deref();
     let done = match arguments.command {
-        Command::Up => service::up(config),
-        Command::Gateway => service::one_plane("gateway"),
-        Command::Admin => service::one_plane("admin"),
+        Command::Up => service::serve(Role::Up, config),
+        Command::Gateway => service::serve(Role::Gateway, config),
+        Command::Admin => service::serve(Role::Admin, config),
         Command::Demo => demo::run(),
         Command::Backend(backend) => demo::serve_backend(&backend),
         Command::Check(check) => check::check(&check.file),
         Command::Keys(command) => block_on(keys::run(command, config)),
         Command::Accounts(command) => block_on(accounts::run(command, config)),
+        Command::Migrate(migrate) => block_on(migrate::run(&migrate, config)),
         Command::Completions(completions) => completions::print(completions.shell),
     };
     match done {

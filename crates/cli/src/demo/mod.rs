@@ -18,7 +18,7 @@ use url::Url;
 use crate::client::{AdminClient, Token};
 use crate::commands::Failure;
 use crate::commands::keys::raw_key;
-use crate::run::{self, Running};
+use crate::run::{self, Role, Running};
 use crate::{args, output};
 
 /// How often the gate is asked whether it serves yet.
@@ -92,7 +92,7 @@ impl Demo {
         let config = folder.path().join("tollgate.toml");
         std::fs::write(&config, config_text(backend, free_ports()?))
             .with_context(|| format!("cannot write {}", config.display()))?;
-        let running = run::start(run::load_config(Some(&config))?)?;
+        let running = run::start(run::load_config(Some(&config))?, Role::Up)?;
         let lines = runtime.block_on(make_lines(&running))?;
         Ok(Self { running, lines, backend, config, _backend_runtime: runtime, _folder: folder })
     }
@@ -159,7 +159,8 @@ access = "pass"
 /// Makes the accounts and keys of the lines. The capped key's only call is spent here, so that every line gives its
 /// status in any order and however often it is pasted.
 async fn make_lines(running: &Running) -> anyhow::Result<Vec<Line>> {
-    let admin = Url::parse(&format!("http://{}", running.admin)).context("the admin API has no address")?;
+    let admin = running.admin.and_then(|address| Url::parse(&format!("http://{address}")).ok());
+    let admin = admin.context("the admin API has no address")?;
     let client = AdminClient::new(admin, Token::Known(running.operator_token.clone()))?;
     let make = async |request: Value| -> anyhow::Result<String> {
         Ok(raw_key(&client.post(&["keys"], &request).await?)?.to_owned())
@@ -215,7 +216,7 @@ fn say(demo: &Demo) -> anyhow::Result<()> {
          \x20 the config        {}\n\n\
          Paste these lines into another terminal. Each ends in the status it prints; leave out `-o /dev/null` to see \
          the whole answer.\n",
-        running.admin,
+        running.admin.map(|address| address.to_string()).unwrap_or_default(),
         running.metrics,
         config.display()
     ));

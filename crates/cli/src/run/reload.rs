@@ -14,11 +14,10 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tollgate_config::{Config, Live, Policy, ProcessEnvironment, Settings, changed_settings};
 use tollgate_domain::{Clock, PlanName};
-use tollgate_gateway::Policies;
 use tollgate_gateway::metrics::Metrics;
-use tollgate_limiter::InProcess;
 
 use super::observe;
+use super::plane::Install;
 
 /// How often the file is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -30,7 +29,8 @@ pub(crate) struct Watched {
     pub(crate) file: WatchedFile,
     /// SIGHUP, each time it comes.
     pub(crate) requests: Signal,
-    pub(crate) policies: Policies<InProcess>,
+    /// Puts a policy in force in this process's gateway, where it has one.
+    pub(crate) install: Option<Install>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) live: Arc<Live>,
     pub(crate) metrics: Arc<Metrics>,
@@ -131,8 +131,8 @@ impl Watched {
         let vanished = vanished_plans(&before, &in_force.policy);
         let restart_needed = restart_needed.into_iter().map(ToOwned::to_owned).collect();
         self.live.apply(in_force.policy, hash, restart_needed, self.clock.now());
-        if !unchanged {
-            self.policies.install(self.live.policy());
+        if let Some(install) = self.install.as_ref().filter(|_| !unchanged) {
+            install(self.live.policy());
         }
         observe::show_config(&self.metrics, &self.live);
         if !vanished.is_empty() {

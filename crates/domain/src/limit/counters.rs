@@ -5,14 +5,15 @@
 use super::bucket::BucketState;
 use super::quota::QuotaState;
 use super::seed::Spending;
-use super::spec::LimitSet;
+use super::spec::{LimitSet, Window};
 use super::standing::{LimitLabel, LimitStanding, Standing};
 use super::window::WindowState;
 use crate::period::Period;
+use crate::rate::Unit;
 use crate::time::{DAY_US, SECOND_US, Timestamp};
 
 /// What a refused caller is told to wait where no wait would help, such as at a rate of zero.
-const HOPELESS_WAIT_US: i64 = DAY_US;
+pub(super) const HOPELESS_WAIT_US: i64 = DAY_US;
 
 /// Everything counted for one subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,21 +31,26 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    fn burst(self) -> LimitLabel {
+    /// Of an account, or of a key alone.
+    pub(super) fn of(is_own: bool) -> Self {
+        if is_own { Self::Key } else { Self::Account }
+    }
+
+    pub(super) fn burst(self) -> LimitLabel {
         match self {
             Self::Account => LimitLabel::Burst,
             Self::Key => LimitLabel::KeyBurst,
         }
     }
 
-    fn window(self, window: &WindowState) -> LimitLabel {
+    pub(super) fn window(self, length: Unit) -> LimitLabel {
         match self {
-            Self::Account => LimitLabel::Window(window.length()),
-            Self::Key => LimitLabel::KeyWindow(window.length()),
+            Self::Account => LimitLabel::Window(length),
+            Self::Key => LimitLabel::KeyWindow(length),
         }
     }
 
-    fn quota(self) -> LimitLabel {
+    pub(super) fn quota(self) -> LimitLabel {
         match self {
             Self::Account => LimitLabel::Quota,
             Self::Key => LimitLabel::KeyQuota,
@@ -95,12 +101,12 @@ impl Counters {
             keep(scope.burst(), bucket.wait_us(cost).unwrap_or(HOPELESS_WAIT_US));
         }
         for (window, spec) in self.windows.iter().zip(&limits.windows) {
-            keep(scope.window(window), window.wait_us(cost, spec.limit, now).unwrap_or(HOPELESS_WAIT_US));
+            keep(scope.window(window.length()), window.wait_us(cost, spec.limit, now).unwrap_or(HOPELESS_WAIT_US));
         }
         if let (Some(quota), Some(limit)) = (&self.quota, limits.quota.limit)
-            && !quota.fits(cost, limit)
+            && let Some(wait_us) = quota_wait_us(quota, cost, limit, now)
         {
-            keep(scope.quota(), (quota.period.end - now).max(1));
+            keep(scope.quota(), wait_us);
         }
     }
 
@@ -113,38 +119,15 @@ impl Counters {
     /// Adds how each limit stands. `asked` is the cost of a refused call, zero for an admitted one.
     pub(super) fn standing(&self, limits: &LimitSet, asked: u64, now: Timestamp, scope: Scope, out: &mut Standing) {
         if let Some(bucket) = &self.bucket {
-            let (limit, remaining) = (bucket.spec().burst(), bucket.remaining());
-            let next = if remaining < limit { (remaining + 1).max(asked) } else { 0 };
-            out.push(LimitStanding {
-                label: scope.burst(),
-                limit,
-                remaining,
-                used: limit - remaining,
-                reset_us: bucket.wait_us(next).unwrap_or(HOPELESS_WAIT_US),
-                window_secs: Some(bucket.spec().fill_secs()),
-            });
+            out.push(bucket_standing(bucket, asked, scope));
         }
         for (window, spec) in self.windows.iter().zip(&limits.windows) {
-            let remaining = window.remaining(spec.limit);
-            let next = if window.total() > 0 { (remaining + 1).max(asked) } else { 0 };
-            out.push(LimitStanding {
-                label: scope.window(window),
-                limit: spec.limit,
-                remaining,
-                used: window.total(),
-                reset_us: window.wait_us(next, spec.limit, now).unwrap_or(HOPELESS_WAIT_US),
-                window_secs: Some(window.length().micros().unsigned_abs() / SECOND_US.unsigned_abs()),
-            });
+            let next = if window.total() > 0 { (window.remaining(spec.limit) + 1).max(asked) } else { 0 };
+            let reset_us = window.wait_us(next, spec.limit, now).unwrap_or(HOPELESS_WAIT_US);
+            out.push(window_standing(scope.window(window.length()), spec, window.total(), reset_us));
         }
         if let (Some(quota), Some(limit)) = (&self.quota, limits.quota.limit) {
-            out.push(LimitStanding {
-                label: scope.quota(),
-                limit,
-                remaining: limit.saturating_sub(quota.used),
-                used: quota.used,
-                reset_us: (quota.period.end - now).max(0),
-                window_secs: None,
-            });
+            out.push(quota_standing(quota, limit, now, scope));
         }
     }
 
@@ -193,6 +176,49 @@ impl Counters {
             self.quota = Some(QuotaState { period, used, ledger_position: past.ledger_position });
         }
     }
+}
+
+/// How a bucket stands. `asked` is the cost of a refused call, zero for an admitted one.
+pub(super) fn bucket_standing(bucket: &BucketState, asked: u64, scope: Scope) -> LimitStanding {
+    let (limit, remaining) = (bucket.spec().burst(), bucket.remaining());
+    let next = if remaining < limit { (remaining + 1).max(asked) } else { 0 };
+    LimitStanding {
+        label: scope.burst(),
+        limit,
+        remaining,
+        used: limit - remaining,
+        reset_us: bucket.wait_us(next).unwrap_or(HOPELESS_WAIT_US),
+        window_secs: Some(bucket.spec().fill_secs()),
+    }
+}
+
+/// How a window that holds so much stands.
+pub(super) fn window_standing(label: LimitLabel, spec: &Window, total: u64, reset_us: i64) -> LimitStanding {
+    LimitStanding {
+        label,
+        limit: spec.limit,
+        remaining: spec.limit.saturating_sub(total),
+        used: total,
+        reset_us,
+        window_secs: Some(spec.length.micros().unsigned_abs() / SECOND_US.unsigned_abs()),
+    }
+}
+
+/// How a quota of this limit stands.
+pub(super) fn quota_standing(quota: &QuotaState, limit: u64, now: Timestamp, scope: Scope) -> LimitStanding {
+    LimitStanding {
+        label: scope.quota(),
+        limit,
+        remaining: limit.saturating_sub(quota.used),
+        used: quota.used,
+        reset_us: (quota.period.end - now).max(0),
+        window_secs: None,
+    }
+}
+
+/// How long a call of this cost has to wait for the quota; `None` when it fits.
+pub(super) fn quota_wait_us(quota: &QuotaState, cost: u64, limit: u64, now: Timestamp) -> Option<i64> {
+    (!quota.fits(cost, limit)).then(|| (quota.period.end - now).max(1))
 }
 
 /// How a ledger's times look to a state whose own time may be ahead of the clock's.

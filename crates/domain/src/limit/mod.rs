@@ -6,6 +6,7 @@
 mod bucket;
 mod counters;
 mod quota;
+mod reading;
 mod seed;
 mod spec;
 mod standing;
@@ -14,6 +15,7 @@ mod window;
 
 pub use bucket::BucketState;
 pub use quota::QuotaState;
+pub use reading::{Answer, Reading, WindowReading};
 pub use seed::{Debited, QuotaUse, Seed, Spending};
 pub use spec::{Bucket, LimitSet, OutOfBounds, Quota, UNITS_MAX, WINDOWS_MAX, Window};
 pub use standing::{LimitKind, LimitLabel, LimitStanding, STANDINGS_MAX, Standing};

@@ -10,10 +10,10 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlitePool};
 
-use super::SqliteStore;
-use super::fault::{damage, failed};
 use super::lock::{FileLock, NotLocked};
+use super::{Sqlite, SqliteSettings};
 use crate::error::StoreError;
+use crate::sql::{APPLIED, Applied, damage, failed, one_line, unknown_schema};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -33,7 +33,7 @@ const WRITER_CACHE: &str = "-32768";
 /// A write-ahead log is cut back to this size once it has been folded into the file.
 const JOURNAL_BYTES_MAX: &str = "67108864";
 
-pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+pub(super) async fn open(path: &Path, settings: SqliteSettings) -> Result<Sqlite, StoreError> {
     let file = DatabaseFile { path: locate(path)? };
     let exists = file.is_present()?;
     if exists {
@@ -63,15 +63,15 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     file.check_journal(&writer).await?;
     MIGRATIONS.run(&writer).await.map_err(|error| file.unusable(error))?;
     let reader = connect(READERS, options.read_only(true)).await.map_err(|error| file.unusable_because(&error))?;
-    Ok(SqliteStore { writer, reader, _lock: Some(lock) })
+    Ok(Sqlite { writer, reader, keeps_outbox: settings.outbox, _lock: Some(lock) })
 }
 
-pub(super) async fn open_in_memory() -> Result<SqliteStore, StoreError> {
+pub(super) async fn open_in_memory(settings: SqliteSettings) -> Result<Sqlite, StoreError> {
     // The database lives and dies with its only connection, so reading and writing share it.
     let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true).disable_statement_logging();
     let writer = connect(1, options).await.map_err(failed)?;
     MIGRATIONS.run(&writer).await.map_err(|error| StoreError::Unusable(error.to_string()))?;
-    Ok(SqliteStore { reader: writer.clone(), writer, _lock: None })
+    Ok(Sqlite { reader: writer.clone(), writer, keeps_outbox: settings.outbox, _lock: None })
 }
 
 /// Connections are never closed for being old or idle, so that the pool needs no task on the runtime that made it.
@@ -213,24 +213,9 @@ impl DatabaseFile {
         if !tables.iter().any(|table| table == "_sqlx_migrations") {
             return Err(self.unusable("it belongs to another program; it was left as it is"));
         }
-        let applied: Vec<(i64, Vec<u8>, bool)> =
-            sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
-                .fetch_all(connection)
-                .await
-                .map_err(|error| self.unusable_because(&error))?;
-        for (version, checksum, success) in applied {
-            let Some(known) = MIGRATIONS.iter().find(|known| known.version == version) else {
-                return Err(self.unusable(format_args!(
-                    "a newer version of Tollgate made it (schema {version}); it was left as it is"
-                )));
-            };
-            if *known.checksum != checksum || !success {
-                return Err(self.unusable(format_args!(
-                    "its schema {version} is not the one of this version; it was left as it is"
-                )));
-            }
-        }
-        Ok(())
+        let applied: Vec<Applied> =
+            sqlx::query_as(APPLIED).fetch_all(connection).await.map_err(|error| self.unusable_because(&error))?;
+        unknown_schema(&MIGRATIONS, &applied).map_or(Ok(()), |what| Err(self.unusable(what)))
     }
 
     async fn check_pages(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
@@ -241,7 +226,7 @@ impl DatabaseFile {
         if finding == "ok" {
             return Ok(());
         }
-        let finding = finding.split_whitespace().collect::<Vec<_>>().join(" ");
+        let finding = one_line(&finding);
         Err(self.unusable(format_args!("it is damaged ({finding}); restore it from a backup")))
     }
 

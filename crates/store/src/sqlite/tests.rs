@@ -2,12 +2,13 @@
 
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{SqliteStore, keys, seed};
+use super::SqliteStore;
+use crate::sql::{keys, seed};
 
 /// The steps `SQLite` takes for a query.
 async fn plan(store: &SqliteStore, query: &'static str) -> Vec<String> {
     let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")))
-        .fetch_all(&store.reader)
+        .fetch_all(&store.backend.reader)
         .await
         .expect("the query is understood");
     rows.iter().map(|row| row.get("detail")).collect()
@@ -76,11 +77,11 @@ async fn a_commit_reaches_the_disk_and_references_hold() {
         ("PRAGMA foreign_keys", "1"),
         ("PRAGMA busy_timeout", "5000"),
     ] {
-        let row = sqlx::query(pragma).fetch_one(&store.writer).await.expect("it answers");
+        let row = sqlx::query(pragma).fetch_one(&store.backend.writer).await.expect("it answers");
         let text = row.try_get::<String, _>(0);
         let found = text.unwrap_or_else(|_| row.get::<i64, _>(0).to_string());
         assert_eq!(found, expected, "{pragma}");
     }
-    let written = sqlx::query("DELETE FROM accounts").execute(&store.reader).await;
+    let written = sqlx::query("DELETE FROM accounts").execute(&store.backend.reader).await;
     assert!(written.is_err(), "readers only read");
 }

@@ -18,6 +18,7 @@ fn batch(sequence: u64) -> UsageBatch {
         route: RouteName::new("events").expect("a good name"),
         status: StatusClass::Success,
         period,
+        detached: false,
     };
     let tally = UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() };
     let end = Timestamp::from_secs(sequence.try_into().expect("a small number"));

@@ -109,6 +109,7 @@ pub(crate) fn calls(account: u8, key: u8, count: u64) -> UsageLine {
             route: route("events"),
             status: StatusClass::Success,
             period: march(),
+            detached: false,
         },
         tally: UsageTally { calls: count, units_debited: count, units_charged: count, ..UsageTally::default() },
     }

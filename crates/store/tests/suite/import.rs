@@ -63,12 +63,12 @@ async fn imported_keys_work_and_what_they_used_is_charged(store: Arc<dyn Store>)
     };
     let second = ImportedKey { revoked: true, used: 2, plan: None, ..imported(2, "b@example.com") };
     let report = import(&*store, &[first, second]).await;
-    let usage = |number, units| Change::Usage {
+    let usage = |number, units, position| Change::Usage {
         account: account_id(number),
         key: Some(key_id(number)),
         period: march(),
         units,
-        position: 2,
+        position,
     };
     let expected = ImportReport {
         accounts_created: 2,
@@ -80,8 +80,8 @@ async fn imported_keys_work_and_what_they_used_is_charged(store: Arc<dyn Store>)
             Change::Key(hash(2)),
             Change::Account(account_id(1)),
             Change::Account(account_id(2)),
-            usage(1, 40),
-            usage(2, 2),
+            usage(1, 40, 1),
+            usage(2, 2, 2),
         ],
     };
     assert_eq!(report, expected);

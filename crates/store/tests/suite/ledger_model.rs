@@ -23,6 +23,7 @@ fn line(spent: &Spent) -> UsageLine {
             route: route(if other_route { "reports" } else { "events" }),
             status: if failed { StatusClass::ServerError } else { StatusClass::Success },
             period: if later { april() } else { march() },
+            detached: false,
         },
         tally: UsageTally {
             calls: units,
@@ -79,7 +80,7 @@ fn used(batches: &[UsageBatch], query: &SeedQuery, period: Period, of_key: bool)
 }
 
 async fn check(spent: Vec<Vec<Spent>>, since_minutes: i64, resolution_minutes: i64) {
-    let opened = backend::sqlite_in_memory().await;
+    let opened = backend::sqlite_in_memory().await.expect("memory is always there");
     let store = &*opened.store;
     let batches = batches(&spent);
     for batch in batches.iter().chain(batches.iter().step_by(2)) {

@@ -4,13 +4,17 @@
 mod accounts;
 mod audit;
 mod backend;
+#[path = "../postgres/database.rs"]
+mod database;
 mod fixture;
 mod idempotency;
 mod import;
 mod keys;
 mod ledger_model;
 mod limiter_state;
+mod outbox;
 mod quota_model;
+mod races;
 mod rotation;
 mod seed;
 mod usage;

@@ -40,7 +40,7 @@ async fn reseeded(store: &dyn Store, period: Period, now: Timestamp) -> AccountS
 
 /// Days that pass before a call, its cost, and how periods are laid from it on.
 async fn check(calls_made: Vec<(i64, u64, u8)>) {
-    let opened = backend::sqlite_in_memory().await;
+    let opened = backend::sqlite_in_memory().await.expect("memory is always there");
     let store = &*opened.store;
     let mut now = at(0);
     let mut memory: Option<AccountState> = None;

@@ -245,9 +245,9 @@ fn routes_and_cors_change_for_the_next_request_and_not_for_one_in_flight() {
 #[test]
 fn what_needs_a_restart_is_named_and_left_as_it_was() {
     let backend = Backend::start();
-    let (gate, _) = start(&backend);
+    let gate = Setup::new(&backend).set("limits", "enforce = true").start();
     gate.edit(|text| {
-        text.replace("[gateway]\n", "[gateway]\ndrain_timeout = \"7s\"\n") + "[limits]\nenforce = false\n"
+        text.replace("[gateway]\n", "[gateway]\ndrain_timeout = \"7s\"\n").replace("enforce = true", "enforce = false")
     });
     let line = gate.await_log("what waits", |line| line.contains("need a restart"));
     assert!(line.contains("gateway.drain_timeout") && line.contains("limits.enforce"), "{line}");

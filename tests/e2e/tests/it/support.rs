@@ -3,18 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
 use tollgate_e2e::Gate;
-
-/// The `number`th key of a service that made its keys before Tollgate came.
-pub(crate) fn foreign_key(number: usize) -> String {
-    format!("rk_{number:08}abcdefghijklmnopqrstuvwx")
-}
-
-/// The SHA-256 of a text in hexadecimal digits, as such services store it.
-pub(crate) fn sha256(text: &str) -> String {
-    hex::encode(Sha256::digest(text.as_bytes()))
-}
+pub(crate) use tollgate_e2e::{foreign_key, sha256};
 
 /// Writes a CSV file into the gate's folder.
 pub(crate) fn write_csv(gate: &Gate, header: &str, rows: impl Iterator<Item = String>) -> PathBuf {

@@ -38,7 +38,7 @@ fn two_hundred_clients_get_exactly_the_quota_and_a_crash_gives_back_at_most_a_se
     let killed = Instant::now();
     gate.kill();
     let served: Vec<Instant> = answers.iter().filter(|(status, ..)| *status == 200).map(|(.., at)| *at).collect();
-    assert_eq!(served.len(), QUOTA);
+    assert_eq!(served.len(), QUOTA, "{}", gate.story());
     assert!(answers.iter().all(|(status, code, _)| *status == 200 || (*status == 429 && code == "\"quota_exceeded\"")));
     assert_eq!(backend.count(), QUOTA);
     let last_second = served.iter().filter(|at| killed - **at <= Duration::from_secs(1)).count();

@@ -1,0 +1,164 @@
+//! Going on without Redis: this node's share of every limit, counted in this process.
+//!
+//! Each of n nodes takes an n-th, so that together they stay within the limits. What was left of a quota when Redis was
+//! last heard is shared out; buckets and windows begin as if nothing had been spent, but each no larger than its share.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use tollgate_domain::limit::{
+    Bucket, Debit, LimitLabel, LimitSet, Outcome, Quota, QuotaState, QuotaUse, Seed, Spending, Window,
+};
+use tollgate_domain::{KeyId, Period, Timestamp};
+
+use super::subjects::Entry;
+use crate::in_process::{self, InProcess};
+use crate::limiter::Limiter;
+
+/// What goes on here while Redis is away.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    counted: InProcess,
+}
+
+impl Local {
+    /// Debits a call from this node's share.
+    pub(super) fn debit(&self, entry: &Entry, debit: &Debit<'_>, now: Timestamp, nodes: u64) -> Outcome {
+        let (handle, is_stale) = entry.local(|| self.counted.open(entry.subject));
+        let quota = entry.quota(None).filter(|quota| quota.period.overlaps(&debit.period));
+        let own_quota = |id| entry.quota(Some(id)).filter(|quota| quota.period.overlaps(&debit.period));
+        let limits = share_of(debit.limits, quota, nodes);
+        let own = debit.key.map(|(id, limits)| (id, share_of(limits, own_quota(id), nodes)));
+        let share = Debit { limits: &limits, key: own.as_ref().map(|(id, limits)| (*id, limits)), ..*debit };
+        if let (true, Some(quota)) = (is_stale, quota) {
+            self.bring_up_to_date(entry, &handle, &share, quota, now);
+        }
+        let outcome = self.counted.debit_locally(&handle, &share, now);
+        if outcome != Outcome::Unseeded {
+            return outcome;
+        }
+        let spending = |quota: Option<QuotaState>| Spending {
+            debits: Vec::new(),
+            quota: quota.map(|quota| QuotaUse { period: quota.period, used: quota.used }),
+        };
+        let seed = Seed {
+            since: Timestamp::from_micros(i64::MIN),
+            account: spending(quota),
+            key: own.as_ref().map(|(id, _)| (*id, spending(own_quota(*id)))),
+            ledger_position: 0,
+        };
+        at_once(self.counted.seed(&handle, self.counted.ticket(), &share, &seed, now));
+        self.counted.debit_locally(&handle, &share, now)
+    }
+
+    /// Gives back quota that a debit took here.
+    pub(super) fn refund(&self, entry: &Entry, key: Option<KeyId>, period: Period, units: u64) {
+        if let Some(handle) = entry.counted_locally() {
+            self.counted.refund_locally(&handle, key, period, units);
+        }
+    }
+
+    /// Forgets who has been idle.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        self.counted.sweep(now);
+    }
+
+    /// Redis was heard since: the quota is again as Redis had it last. Bucket and windows go on, or each short outage
+    /// would give a burst away.
+    fn bring_up_to_date(
+        &self,
+        entry: &Entry,
+        handle: &in_process::Handle,
+        share: &Debit<'_>,
+        quota: QuotaState,
+        now: Timestamp,
+    ) {
+        let nothing = Debit { cost: 0, ..*share };
+        let Outcome::Admitted(admitted) = self.counted.debit_locally(handle, &nothing, now) else { return };
+        let Some(standing) = admitted.standing.iter().find(|standing| standing.label == LimitLabel::Quota) else {
+            return;
+        };
+        let difference = i128::from(quota.used) - i128::from(standing.used);
+        let units = i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX });
+        // Any position is new to it: it was seeded at none.
+        at_once(self.counted.charge(entry.subject, None, admitted.period, units, 1));
+    }
+}
+
+/// The in-process limiter never waits.
+fn at_once<T>(answer: impl Future<Output = T>) -> Option<T> {
+    match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+/// One of so many shares of these limits: at least one of everything that is not zero.
+fn share_of(limits: &LimitSet, quota: Option<QuotaState>, nodes: u64) -> LimitSet {
+    let nodes = nodes.max(1);
+    let part = |units: u64| if units == 0 { 0 } else { (units / nodes).max(1) };
+    let used = quota.map_or(0, |quota| quota.used);
+    LimitSet {
+        bucket: limits.bucket.map(|bucket| share_of_bucket(bucket, nodes)),
+        windows: limits.windows.iter().map(|window| Window { limit: part(window.limit), ..*window }).collect(),
+        quota: Quota { limit: limits.quota.limit.map(|limit| used + part(limit.saturating_sub(used))) },
+    }
+}
+
+fn share_of_bucket(bucket: Bucket, nodes: u64) -> Bucket {
+    let burst = if bucket.burst() == 0 { 0 } else { (bucket.burst() / nodes).max(1) };
+    let divisor = greatest_common_divisor(bucket.tokens(), nodes).max(1);
+    let slowed = bucket
+        .micros()
+        .checked_mul(nodes / divisor)
+        .and_then(|micros| Bucket::from_parts(bucket.tokens() / divisor, micros, burst));
+    // A share of a rate too slow to be counted exactly is no share of a burst either: nothing is admitted twice.
+    slowed.or_else(|| Bucket::from_parts(bucket.tokens(), bucket.micros(), burst)).unwrap_or(bucket)
+}
+
+const fn greatest_common_divisor(mut left: u64, mut right: u64) -> u64 {
+    while right != 0 {
+        (left, right) = (right, left % right);
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_domain::{Rate, Unit};
+
+    use super::*;
+
+    #[test]
+    fn shares_of_a_rate_add_up_to_it() {
+        for (count, per, burst, nodes) in [(600, Unit::Minute, 60, 3), (7, Unit::Second, 7, 4), (1, Unit::Day, 1, 5)] {
+            let bucket = Bucket::new(Rate { count, per }, burst).expect("in bounds");
+            let share = share_of_bucket(bucket, nodes);
+            let rate = |bucket: Bucket| u128::from(bucket.tokens()) * u128::from(per.micros().unsigned_abs());
+            assert_eq!(
+                rate(share) * u128::from(nodes) * u128::from(bucket.micros()),
+                rate(bucket) * u128::from(share.micros()),
+                "{count}/{per}"
+            );
+            assert_eq!(share.burst(), (burst / nodes).max(1));
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_quota_is_shared_out_and_nothing_stays_nothing() {
+        let period = Period { start: Timestamp::EPOCH, end: Timestamp::from_secs(60) };
+        let limits = |limit| LimitSet { quota: Quota { limit: Some(limit) }, ..LimitSet::default() };
+        let used = |used| Some(QuotaState { period, used, ledger_position: 0 });
+        for (limit, quota, expected) in [
+            (100, used(40), 60),
+            (100, None, 33),
+            (100, used(99), 100),
+            (100, used(100), 100),
+            (10, used(12), 12),
+            (0, None, 0),
+        ] {
+            assert_eq!(share_of(&limits(limit), quota, 3).quota.limit, Some(expected), "{limit} {quota:?}");
+        }
+    }
+}

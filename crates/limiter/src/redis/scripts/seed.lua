@@ -1,0 +1,97 @@
+-- Fills in what is missing from what the ledger tells; what is counted stays, whoever counted it. Answers 0 where the
+-- ledger was read before the last charge, else 1. ARGV[3], ARGV[4] the key's id and limits (empty: none), ARGV[5] the
+-- ledger's position; then, for the account and then the key, first its level, quota period and use,
+-- then for each window its slices, oldest first: how long ago (as seen by who read the ledger, by one clock), units.
+
+local account = limits_of(ARGV[2], '')
+local sets = {account}
+if ARGV[3] ~= '' then
+  sets[2] = limits_of(ARGV[4], ARGV[3])
+end
+load(sets)
+see(sets)
+
+local is_missing = false
+for _, set in ipairs(sets) do
+  is_missing = is_missing or not is_complete(set)
+end
+if not is_missing then
+  return 1
+end
+local position = read(ARGV[5])[1]
+local mark = redis.call('HGET', STATE, 'p')
+local known = account.quota and account.quota.position or mark and read(mark)[1] or 0
+if position < known then
+  return 0
+end
+
+local function seed(set, at)
+  local told = read(ARGV[at])
+  if set.tokens >= 0 and not set.bucket then
+    set.bucket = {
+      level = told[1], at = now, tokens = set.tokens, micros = set.micros, burst = set.burst, changed = true,
+    }
+  end
+  for index, window in ipairs(set.windows) do
+    if not window.is_known then
+      window_empty(window)
+      window.changed = true
+      local slices, parts = read(ARGV[at + index]), {}
+      for slice = 1, #slices, 2 do
+        local newest, units = now - slices[slice], min(slices[slice + 1], UNITS_MAX - window.total)
+        if window.total == 0 then
+          window.oldest = newest
+        else
+          parts[#parts + 1] = struct.pack('<dd', window.newest, window.units)
+        end
+        window.newest, window.units, window.total = newest, units, window.total + units
+      end
+      window.older = #parts
+      if #parts > 0 then
+        window_set_body(window, table.concat(parts))
+      end
+    end
+  end
+  if not set.quota then
+    set.quota = {
+      from = told[2], to = told[3], used = told[4], position = position, epoch = new_epoch, bits = set.bits,
+      changed = true,
+    }
+  end
+end
+
+-- Keys that have not called for a day and whose rates are as good as new: their quota is the ledger's to tell.
+local function forget_unused_keys()
+  for _, field in ipairs(redis.call('HKEYS', STATE)) do
+    local key = string.sub(field, 2)
+    if #field == 17 and string.sub(field, 1, 1) == 'q' and key ~= ARGV[3] then
+      local is_idle = now - quota_read(redis.call('HGET', STATE, field)).seen > DAY_US
+      local fields = {field}
+      for _, other in ipairs(is_idle and redis.call('HKEYS', STATE) or {}) do
+        local kind = string.sub(other, 1, 1)
+        if #other > 16 and string.sub(other, -16) == key and string.find(kind, '[bwW]') then
+          fields[#fields + 1] = other
+          local n = kind ~= 'W' and read(redis.call('HGET', STATE, other))
+          if kind == 'b' then
+            is_idle = is_idle and (n[3] == 0 or now - n[2] >= (n[5] * n[4] - n[1]) / n[3])
+          elseif kind == 'w' then
+            local length = tonumber(string.match(other, '^w(%d+):')) * 1000000
+            is_idle = is_idle and (n[1] == 0 or now - n[3] >= length)
+          end
+        end
+      end
+      if is_idle then
+        redis.call('HDEL', STATE, unpack(fields))
+      end
+    end
+  end
+end
+
+seed(account, 6)
+if sets[2] then
+  forget_unused_keys()
+  seed(sets[2], 7 + #account.windows)
+end
+save(sets)
+redis.call('HDEL', STATE, 'p')
+return 1

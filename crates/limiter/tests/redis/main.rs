@@ -1,0 +1,12 @@
+//! The limiter in Redis, against servers of its own.
+
+mod changes;
+mod cluster;
+mod concurrency;
+mod failures;
+mod leases;
+mod private;
+mod seeding;
+mod size;
+mod support;
+mod traces;

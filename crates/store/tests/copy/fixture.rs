@@ -1,0 +1,159 @@
+//! A database with some of everything in it, and what it tells.
+
+use serde_json::json;
+use tollgate_domain::{
+    AccountId, Ban, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, NodeId, Period, PlanTable, RouteName,
+    SECOND_US, StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
+};
+use tollgate_store::{
+    AuditQuery, Idempotency, IdempotentAnswer, ImportedKey, NewAccount, NewAudit, NewKey, SeedQuery, Store,
+};
+
+/// Lines of the ledger, more than are copied at once.
+pub(crate) const LINES: u64 = 4_501;
+/// Keys, each of an account of its own.
+const KEYS: u8 = 50;
+
+pub(crate) fn new_audit() -> NewAudit {
+    NewAudit { actor: "operator".into(), action: "test", at: Timestamp::EPOCH, detail: json!({ "by": "a test" }) }
+}
+
+pub(crate) fn key_id(number: u8) -> KeyId {
+    KeyId::new(Timestamp::EPOCH, [number; 10])
+}
+
+fn account_id(number: u8) -> AccountId {
+    AccountId::new(Timestamp::EPOCH, [number; 10])
+}
+
+fn hash(number: u8) -> KeyHash {
+    KeyHash::from_bytes([number; 32])
+}
+
+fn period() -> Period {
+    Period::calendar_month(Timestamp::EPOCH)
+}
+
+fn new_key(number: u8) -> NewKey {
+    NewKey {
+        id: key_id(number),
+        account: account_id(number),
+        hashed: HashedKey {
+            hash: hash(number),
+            masked: MaskedKey { prefix: "tg_live".into(), last_four: "abcd".into() },
+        },
+        name: (number != 3).then(|| "theirs".into()),
+        created_at: Timestamp::EPOCH,
+        expires_at: (number == 4).then_some(Timestamp::from_secs(1_000_000)),
+        scopes: Vec::new(),
+        read_only: number == 5,
+        ip_rules: IpRules { allow: vec!["10.0.0.0/8".parse().expect("a network")], deny: Vec::new() },
+        limits: KeyLimits { bucket: None, cap: Some(1 << 53) },
+    }
+}
+
+fn batch(sequence: u64, lines: u64) -> UsageBatch {
+    let line = |number: u64| UsageLine {
+        key: UsageKey {
+            account: account_id(u8::try_from(number % u64::from(KEYS)).expect("a small number")),
+            key: key_id(u8::try_from(number % u64::from(KEYS)).expect("a small number")),
+            route: RouteName::new("events").expect("a good name"),
+            status: if number.is_multiple_of(3) { StatusClass::ClientError } else { StatusClass::Success },
+            period: period(),
+            detached: false,
+        },
+        tally: UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() },
+    };
+    let end = Timestamp::from_secs(i64::try_from(sequence).expect("a small number") * 3_600);
+    let node = NodeId::new(Timestamp::EPOCH, [9; 10]);
+    UsageBatch { node, sequence, start: end + -SECOND_US, end, lines: (0..lines).map(line).collect() }
+}
+
+/// Fills an empty store.
+pub(crate) async fn fill(store: &dyn Store) {
+    for number in 0..KEYS {
+        let account = NewAccount {
+            id: account_id(number),
+            email: format!("ównër{number}@example.com"),
+            name: None,
+            assigned_plan: None,
+            created_at: Timestamp::from_micros(-1),
+        };
+        store.create_account(&account, &new_audit()).await.expect("the store answers");
+        store.create_key(&new_key(number), None, &new_audit()).await.expect("the store answers");
+    }
+    let successor = NewKey { id: key_id(100), hashed: new_key(100).hashed, ..new_key(1) };
+    let grace = Timestamp::from_secs(500);
+    store.rotate_key(key_id(1), &successor, grace, &new_audit()).await.expect("the store answers");
+    let ban = Ban { at: Timestamp::from_secs(3), reason: Some("a \"reason\"\nof two lines".into()) };
+    store.set_ban(account_id(6), Some(&ban), &new_audit()).await.expect("the store answers");
+    store.delete_account(account_id(7), Timestamp::from_secs(5), &new_audit()).await.expect("the store answers");
+    let imported = ImportedKey {
+        id: key_id(101),
+        hash: hash(101),
+        email: "import@example.com".into(),
+        account_id_if_new: account_id(101),
+        plan: None,
+        name: None,
+        revoked: false,
+        cap: None,
+        used: 38,
+        cycle_start: None,
+        expires_at: None,
+    };
+    let plans = PlanTable::default();
+    store.import_keys(&[imported], &plans, Timestamp::EPOCH, &new_audit()).await.expect("the store answers");
+    for (sequence, lines) in (1..).zip([2_500, LINES - 2_501]) {
+        store.store_batch(&batch(sequence, lines)).await.expect("the store answers");
+    }
+    for key in ["answered", "open"] {
+        store.reserve_idempotency("scope", key, "hash", Timestamp::EPOCH).await.expect("the store answers");
+    }
+    store.complete_idempotency("scope", "answered", &answer()).await.expect("the store answers");
+}
+
+fn answer() -> IdempotentAnswer {
+    IdempotentAnswer { status: 201, body: json!({ "id": "key\u{0}" }), held_secret: true }
+}
+
+/// Goes on using it: the next batch, and the next line of the audit trail.
+pub(crate) async fn store_more(store: &dyn Store) {
+    assert!(!store.store_batch(&batch(2, 1)).await.expect("the store answers"), "the batch is known");
+    assert!(store.store_batch(&batch(3, 10)).await.expect("the store answers"), "the batch is new");
+    store.set_ban(account_id(6), None, &new_audit()).await.expect("the store answers");
+}
+
+/// That two stores tell the same of everything.
+pub(crate) async fn check_same(one: &dyn Store, other: &dyn Store) {
+    let said = async |store: &dyn Store| {
+        let mut said = vec![
+            format!("{:?}", store.accounts(None, 1_000).await.expect("the store answers")),
+            format!("{:?}", store.keys(None, None, 1_000).await.expect("the store answers")),
+            format!(
+                "{:?}",
+                store.audit(&AuditQuery { limit: 1_000, ..AuditQuery::default() }).await.expect("the store answers")
+            ),
+        ];
+        for number in (0..KEYS).chain([100, 101]) {
+            let found = store.find_key(&hash(number)).await.expect("the store answers").expect("it is there");
+            let query = SeedQuery {
+                account: found.account.id,
+                key: Some(found.key.id),
+                since: Timestamp::EPOCH,
+                resolution_us: 1,
+                period: period(),
+            };
+            let seed = store.seed(&query).await.expect("the store answers");
+            let used = store.quota_used(found.account.id, Some(found.key.id), period()).await;
+            said.push(format!("{found:?} {seed:?} {:?}", used.expect("the store answers")));
+        }
+        for (key, expected) in [("answered", Idempotency::Done(answer())), ("open", Idempotency::InProgress)] {
+            let known = store.reserve_idempotency("scope", key, "hash", Timestamp::EPOCH).await;
+            assert_eq!(known.expect("the store answers"), expected, "{key}");
+        }
+        said
+    };
+    let (one, other) = (said(one).await, said(other).await);
+    assert!(one.iter().any(|line| line.contains("used: 38")), "something is told");
+    assert_eq!(one, other);
+}
