@@ -72,7 +72,7 @@ impl UsageRecorder {
                 // The sender is this recorder's own, so it is there.
                 let _round = rounds.wait_for(|handed| *handed >= target).await;
             }
-            self.sink.settled().await;
+            self.sink.settled(Some(account)).await;
         };
         if tokio::time::timeout(SETTLE_MAX, reached).await.is_err() {
             tracing::warn!(%account, "usage did not reach the ledger in time; limits are rebuilt without its last counts");

@@ -213,14 +213,14 @@ async fn ingest(bench: &Bench, batches: u64, lines: u64) -> Result<(), Box<dyn s
         spool.take(&batch(node, sequence, lines)).await?;
     }
     let taken = start.elapsed();
-    spool.settled().await;
+    spool.settled(None).await;
     let stored = start.elapsed();
     println!("{batches} batches of {lines} lines: taken in {taken:?}, all stored after {stored:?}");
     let mut alone = Vec::new();
     for sequence in batches + 1..=batches + 50 {
         let start = Instant::now();
         spool.take(&batch(node, sequence, lines)).await?;
-        spool.settled().await;
+        spool.settled(None).await;
         alone.push(start.elapsed());
     }
     percentiles("one batch by itself, until its gateway knows that it is stored", alone);

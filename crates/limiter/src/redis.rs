@@ -202,8 +202,11 @@ impl Limiter for RedisLimiter {
     }
 
     async fn peek(&self, subject: Subject, debit: &Debit<'_>, now: Timestamp) -> Result<Option<Outcome>, LimiterDown> {
-        let entry =
-            self.server.subjects().find(subject).unwrap_or_else(|| Arc::new(self.server.subjects().apart(subject)));
+        let known = self.server.subjects().find(subject);
+        if let (Some(leases), Some(entry)) = (&self.leases, &known) {
+            leases.report(&entry.lease).await;
+        }
+        let entry = known.unwrap_or_else(|| Arc::new(self.server.subjects().apart(subject)));
         let outcome = self.server.debit(&entry, debit, now, true).await?;
         Ok((outcome != Outcome::Unseeded).then_some(outcome))
     }

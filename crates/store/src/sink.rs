@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tollgate_domain::{KeyHash, UsageBatch};
+use tollgate_domain::{AccountId, KeyHash, UsageBatch};
 
 use crate::error::StoreError;
 use crate::record::KeyWithAccount;
@@ -25,8 +25,9 @@ pub trait UsageSink: Send + Sync {
     /// It could not be kept; the same batch is to be brought again, and counts once.
     async fn take(&self, batch: &UsageBatch) -> Result<(), StoreError>;
 
-    /// Returns when every batch taken over before the call is in the ledger. The caller bounds the wait.
-    async fn settled(&self);
+    /// Returns when every batch taken over before the call is in the ledger, or every one that counts this account. The
+    /// caller bounds the wait.
+    async fn settled(&self, of: Option<AccountId>);
 }
 
 /// A store used directly, as where one process does everything.
@@ -45,5 +46,5 @@ impl UsageSink for Direct {
         self.0.store_batch(batch).await.map(|_was_new| ())
     }
 
-    async fn settled(&self) {}
+    async fn settled(&self, _of: Option<AccountId>) {}
 }

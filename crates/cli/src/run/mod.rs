@@ -156,7 +156,7 @@ async fn stop(parts: Parts) -> anyhow::Result<()> {
     };
     if let Some(usage) = usage {
         // What is not stored by then is in the spool, and the next run sends it.
-        let _in_time = tokio::time::timeout(SETTLE_AT_STOP, usage.settled()).await;
+        let _in_time = tokio::time::timeout(SETTLE_AT_STOP, usage.settled(None)).await;
     }
     // The control plane goes last: requests in flight may be on their way to it.
     stop_rest.send_replace(true);

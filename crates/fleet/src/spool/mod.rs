@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tollgate_domain::{NodeId, UsageBatch};
+use tollgate_domain::{AccountId, NodeId, UsageBatch};
 use tollgate_store::{StoreError, UsageSink};
 
 use crate::batch;
@@ -133,7 +133,7 @@ impl SpooledUsage {
                 };
                 self.pending.lock().adopt(claim, node);
             }
-            self.pending.lock().add(batch.name, batch.bytes, Instant::now(), batch.age);
+            self.pending.lock().add(batch.name, batch.bytes, None, Instant::now(), batch.age);
             adopted += 1;
         }
         if adopted > 0 {
@@ -197,11 +197,12 @@ impl UsageSink for SpooledUsage {
             }
         }
         let written = self.write(name, bytes).await;
+        let accounts = accounts_of(batch);
         {
             let mut pending = self.pending.lock();
             pending.release(length);
             if written.is_ok() {
-                pending.add(name, length, Instant::now(), Duration::ZERO);
+                pending.add(name, length, Some(accounts), Instant::now(), Duration::ZERO);
             }
         }
         self.publish_state();
@@ -213,14 +214,23 @@ impl UsageSink for SpooledUsage {
         Ok(())
     }
 
-    async fn settled(&self) {
-        let newest = self.pending.lock().newest();
+    async fn settled(&self, of: Option<AccountId>) {
+        let newest = match of {
+            None => self.pending.lock().newest(),
+            Some(account) => self.pending.lock().newest_of(account),
+        };
         let mut oldest = self.oldest.subscribe();
         let _waits = Waits::begin(&self.waiting);
         self.wake.notify_one();
         // The sender lives as long as `self`.
         let _reached = oldest.wait_for(|oldest| newest.is_none_or(|newest| *oldest > newest)).await;
     }
+}
+
+/// Whom a batch counts, in order.
+fn accounts_of(batch: &UsageBatch) -> Box<[AccountId]> {
+    let accounts: std::collections::BTreeSet<AccountId> = batch.lines.iter().map(|line| line.key.account).collect();
+    accounts.into_iter().collect()
 }
 
 /// Counts a caller for as long as it waits, also when it gives up.

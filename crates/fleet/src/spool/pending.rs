@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use tollgate_domain::NodeId;
+use tollgate_domain::{AccountId, NodeId};
 
 use super::folder::{Claim, Name};
 use crate::backoff::doubled;
@@ -20,6 +20,8 @@ const LOOKS_MAX: u32 = 12;
 struct Batch {
     name: Name,
     bytes: u64,
+    /// Whom it counts, in order; unknown of another run's.
+    accounts: Option<Box<[AccountId]>>,
     since: Instant,
     /// How old it was then.
     age: Duration,
@@ -87,7 +89,14 @@ impl Pending {
         self.reserved = self.reserved.saturating_sub(bytes);
     }
 
-    pub(super) fn add(&mut self, name: Name, bytes: u64, since: Instant, age: Duration) {
+    pub(super) fn add(
+        &mut self,
+        name: Name,
+        bytes: u64,
+        accounts: Option<Box<[AccountId]>>,
+        since: Instant,
+        age: Duration,
+    ) {
         if self.contains(name) {
             return;
         }
@@ -96,7 +105,7 @@ impl Pending {
         self.bytes += bytes;
         self.numbers.insert(name, number);
         self.unsent.insert(number);
-        self.batches.insert(number, Batch { name, bytes, since, age, sent: None });
+        self.batches.insert(number, Batch { name, bytes, accounts, since, age, sent: None });
     }
 
     pub(super) fn owns(&self, node: NodeId) -> bool {
@@ -122,6 +131,13 @@ impl Pending {
     /// The number of the newest batch ever added.
     pub(super) fn newest(&self) -> Option<u64> {
         self.next.checked_sub(1)
+    }
+
+    /// The number of the newest batch that counts this account, or may.
+    pub(super) fn newest_of(&self, account: AccountId) -> Option<u64> {
+        let may_count =
+            |batch: &Batch| batch.accounts.as_ref().is_none_or(|known| known.binary_search(&account).is_ok());
+        self.batches.iter().rev().find(|(_, batch)| may_count(batch)).map(|(number, _)| *number)
     }
 
     pub(super) fn oldest_age(&self, now: Instant) -> Duration {
@@ -224,10 +240,23 @@ mod tests {
         Name { node: NodeId::new(Timestamp::EPOCH, [1; 10]), sequence }
     }
 
+    fn account(number: u64) -> AccountId {
+        AccountId::new(Timestamp::from_secs(i64::try_from(number).expect("few")), [7; 10])
+    }
+
+    #[test]
+    fn an_account_waits_for_its_own_batches_and_for_those_that_may_be() {
+        let mut pending = filled(3);
+        assert_eq!(pending.newest_of(account(2)), Some(1));
+        assert_eq!(pending.newest_of(account(9)), None);
+        pending.add(name(4), 10, None, Instant::now(), Duration::ZERO);
+        assert_eq!(pending.newest_of(account(9)), Some(3), "nobody knows whom another run's batch counts");
+    }
+
     fn filled(count: u64) -> Pending {
         let mut pending = Pending::default();
         for sequence in 1..=count {
-            pending.add(name(sequence), 10, Instant::now(), Duration::ZERO);
+            pending.add(name(sequence), 10, Some([account(sequence)].into()), Instant::now(), Duration::ZERO);
         }
         pending
     }

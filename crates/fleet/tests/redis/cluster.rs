@@ -86,6 +86,6 @@ async fn usage_and_changes_survive_the_restart_of_every_node_of_a_cluster() {
         server.restart();
     }
     until("everything is forgotten", || heard.resyncs() > 1).await;
-    tokio::time::timeout(Duration::from_secs(30), spool.settled()).await.expect("it settles");
+    tokio::time::timeout(Duration::from_secs(30), spool.settled(None)).await.expect("it settles");
     assert_eq!(store.used().await, 30);
 }

@@ -37,7 +37,7 @@ async fn take(spool: &SpooledUsage, number: u8, sequences: std::ops::RangeInclus
 }
 
 async fn settled(spool: &SpooledUsage) {
-    tokio::time::timeout(Duration::from_secs(30), spool.settled()).await.expect("it settles");
+    tokio::time::timeout(Duration::from_secs(30), spool.settled(None)).await.expect("it settles");
 }
 
 fn files(folder: &TempDir, kind: &str) -> usize {
@@ -77,7 +77,7 @@ async fn usage_is_taken_without_redis_and_stored_once_it_is_there() {
     take(&spool, 1, 1..=50).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!((files(&folder, "batch"), spool.stats().batches.load(Ordering::Relaxed)), (50, 50));
-    assert!(tokio::time::timeout(Duration::from_millis(100), spool.settled()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(100), spool.settled(None)).await.is_err());
     assert!(spool.oldest_age() >= Duration::from_millis(300));
     server.restart();
     settled(&spool).await;

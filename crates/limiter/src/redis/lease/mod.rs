@@ -117,6 +117,20 @@ impl<S: LeaseServer, E: Surroundings> Leases<S, E> {
         }
     }
 
+    /// Tells the server at once what was spent of a lease, and gives the rest back: for whoever looks at the shared count
+    /// right after.
+    pub async fn report(&self, entry: &Arc<LeaseEntry>) {
+        let shared = &self.shared;
+        let now_us = shared.surroundings.monotonic_us();
+        let tend = entry.state.lock().tend(|| shared.serial(), now_us, true, &shared.times);
+        match tend {
+            Tend::Nothing => {}
+            Tend::Later(due_us) => shared.schedule.add(Arc::clone(entry), due_us),
+            // Whoever looks sees what there is.
+            Tend::Ask(plan, limits) => drop(shared.ask(entry, &plan, &limits).await),
+        }
+    }
+
     fn tend_entry(&self, entry: Arc<LeaseEntry>, is_closing: bool) {
         let shared = &self.shared;
         let now_us = shared.surroundings.monotonic_us();
