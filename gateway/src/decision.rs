@@ -1,30 +1,31 @@
 //! Decides on a call: steps 2 to 8 of a request's life. It knows nothing of the proxy, so that a benchmark and a
 //! test can ask it the same questions the proxy does.
 
+mod debit;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method};
 use tollgate_config::{Access, ByteLimit, MethodSet, MountPath, OnLimiterDown, Route};
-use tollgate_domain::limit::{Admitted, Debit, LimitKind, LimitLabel, LimitStanding, Outcome, Refused, Standing};
+use tollgate_domain::limit::{Debit, LimitStanding, Outcome, Standing};
 use tollgate_domain::{
     AccessRequest, Anonymous, Clock, KeyId, Period, Plan, Reason, Refusal, Timestamp, decide, decide_anonymous,
     key_allows, plan_reaches,
 };
 use tollgate_limiter::{Limiter, Subject};
 
+use debit::{over_limit, refusing_limit};
+
 use crate::client_address::limit_subject;
 use crate::cors::preflight_method;
 use crate::credential::{Credential, KeyReader, Places};
-use crate::directory::{Directory, DirectoryError, KeyEntry};
+use crate::directory::{Directory, KeyEntry};
 use crate::guard::target::{has_encoded_slash, has_path_params};
 use crate::metrics::Metrics;
 use crate::router::{Matched, Target};
 use crate::snapshot::Snapshot;
-
-/// How often a call is debited anew after its account's state was seeded.
-const SEEDINGS_MAX: usize = 3;
 
 /// What is known of a call when its head has been read and judged.
 #[derive(Clone, Copy, Debug)]
@@ -87,13 +88,6 @@ pub struct Charge {
     pub own_key: Option<KeyId>,
     /// Whether the shared limiter did not answer and has not counted it.
     pub detached: bool,
-}
-
-/// What became of a debit.
-struct Debited {
-    outcome: Outcome,
-    /// Whether it was decided without the shared limiter.
-    detached: bool,
 }
 
 /// Why a call is refused.
@@ -406,113 +400,6 @@ impl<L: Limiter> Decider<L> {
         Ok(Passage { would_refuse: Some((refusal, reason)), ..passage(route, places) })
     }
 
-    async fn debit(
-        &self,
-        call: &Call<'_>,
-        route: &Arc<Route>,
-        caller: Arc<KeyEntry<L>>,
-        plan: Arc<Plan>,
-        places: Places,
-    ) -> Decided<L> {
-        let denied = |denial| Denied {
-            caller: Some(Arc::clone(&caller)),
-            plan: Some(Arc::clone(&plan)),
-            ..Denied::new(denial, Some(route))
-        };
-        self.check_body(call, route).map_err(|too_large| Box::new(denied(too_large.denial)))?;
-        let limits = caller.shared_limits().unwrap_or(&plan.limits);
-        let own = caller.own_limits();
-        let units = route.cost.upfront();
-        // Finding the key may have waited for the store, so the time is asked anew.
-        let now = self.clock.now();
-        let debit = Debit { limits, key: own, period: caller.period_at(now), cost: units };
-        let debited = match self.debit_seeded(&caller, &debit, now).await {
-            Ok(outcome) => Ok(Debited { outcome, detached: false }),
-            Err(cause) => self.without_limiter(route, caller.handle(), &debit, now, cause),
-        };
-        let Debited { outcome, detached } = debited.map_err(|cause| {
-            let refusal = match cause {
-                DirectoryError::Store(_) => Refusal::StoreUnavailable,
-                DirectoryError::Limiter(_) => Refusal::LimiterUnavailable,
-            };
-            Box::new(denied(Denial::Refusal(refusal, Reason::Unavailable)))
-        })?;
-        match outcome {
-            Outcome::Admitted(admitted) => Ok(Passage {
-                charge: Some(Charge { period: admitted.period, units, own_key: own.map(|(id, _)| id), detached }),
-                standing: Some(admitted.standing),
-                plan: Some(plan),
-                caller: Some(caller),
-                ..passage(route, places)
-            }),
-            Outcome::Refused(refused) => {
-                let (refusal, reason) = over_limit(refused.by);
-                if !self.enforce {
-                    return Ok(Passage {
-                        would_refuse: Some((refusal, reason)),
-                        standing: Some(refused.standing),
-                        plan: Some(plan),
-                        caller: Some(caller),
-                        ..passage(route, places)
-                    });
-                }
-                Err(Box::new(Denied {
-                    limit: refusing_limit(&refused, now),
-                    standing: Some(refused.standing),
-                    ..denied(Denial::Refusal(refusal, reason))
-                }))
-            }
-            Outcome::Unseeded => {
-                Err(Box::new(denied(Denial::Refusal(Refusal::LimiterUnavailable, Reason::Unavailable))))
-            }
-        }
-    }
-
-    /// Debits, after seeding what has no state yet. A reload in between may ask for another seeding.
-    async fn debit_seeded(
-        &self,
-        caller: &KeyEntry<L>,
-        debit: &Debit<'_>,
-        now: Timestamp,
-    ) -> Result<Outcome, DirectoryError> {
-        let mut outcome = self.limiter.debit(caller.handle(), debit, now).await?;
-        for _ in 0..SEEDINGS_MAX {
-            if outcome != Outcome::Unseeded {
-                break;
-            }
-            self.directory.seed(caller, debit).await?;
-            outcome = self.limiter.debit(caller.handle(), debit, self.clock.now()).await?;
-        }
-        Ok(outcome)
-    }
-
-    /// What is done where the shared limiter does not answer, or cannot be told what the ledger knows. A limiter inside
-    /// this process does not fail by itself: there is nothing to go on with.
-    fn without_limiter(
-        &self,
-        route: &Route,
-        handle: &L::Handle,
-        debit: &Debit<'_>,
-        now: Timestamp,
-        cause: DirectoryError,
-    ) -> Result<Debited, DirectoryError> {
-        if let DirectoryError::Limiter(_) = cause {
-            self.metrics.limiter_errors.inc();
-        }
-        let outcome = match route.on_limiter_down.unwrap_or(self.on_limiter_down) {
-            _ if L::IN_THIS_PROCESS => return Err(cause),
-            OnLimiterDown::Closed => return Err(cause),
-            OnLimiterDown::Open => Outcome::Admitted(Admitted { period: debit.period, standing: Standing::default() }),
-            OnLimiterDown::Local => self.limiter.debit_locally(handle, debit, now),
-        };
-        match outcome {
-            Outcome::Unseeded => return Err(cause),
-            Outcome::Admitted(_) => self.metrics.calls_detached.inc(),
-            Outcome::Refused(_) => {}
-        }
-        Ok(Debited { outcome, detached: true })
-    }
-
     fn check_body(&self, call: &Call<'_>, route: &Arc<Route>) -> Result<(), Box<Denied<L>>> {
         match call.body_length {
             Some(length) if !self.body_limit(route).admits(length) => {
@@ -572,23 +459,4 @@ fn access_request<'a>(call: &Call<'_>, route: &'a Route) -> AccessRequest<'a> {
         client: call.client,
         now: call.now,
     }
-}
-
-fn over_limit(by: LimitLabel) -> (Refusal, Reason) {
-    match (by.kind(), by) {
-        (LimitKind::Quota, _) => (Refusal::QuotaExceeded, Reason::Quota),
-        (LimitKind::Rate, LimitLabel::Burst | LimitLabel::KeyBurst) => (Refusal::RateLimited, Reason::Burst),
-        (LimitKind::Rate, _) => (Refusal::RateLimited, Reason::Window),
-    }
-}
-
-/// `now` is the time the debit was given, which its waits count from. A quota's end is taken from the period: the
-/// limiter's clock may be another one.
-fn refusing_limit(refused: &Refused, now: Timestamp) -> Option<RefusingLimit> {
-    let standing = *refused.standing.iter().find(|limit| limit.label == refused.by)?;
-    let resets_at = match refused.by.kind() {
-        LimitKind::Quota => refused.period.end,
-        LimitKind::Rate => now + refused.wait_us,
-    };
-    Some(RefusingLimit { standing, wait_us: refused.wait_us, resets_at })
 }

@@ -32,6 +32,9 @@ pub struct QuotaOutcome {
     pub arrived: usize,
     /// What the ledger came to.
     pub ledger: Option<u64>,
+    /// Calls that a gateway let in by itself, as Redis had not answered it in time. Those and only those may have come on
+    /// top: the others' promise is made for while it answers.
+    pub detached: usize,
     /// From the first call to the last answer.
     pub took: Duration,
 }
@@ -68,7 +71,9 @@ pub fn quota(mode: Mode, in_cluster: bool, clients: usize, limit: usize) -> Quot
     let afterwards = afterwards.collect();
     let wanted = u64::try_from(limit).expect("a small number");
     eventually_within(LEDGER, || fleet.ledger(&key).filter(|units| *units >= wanted));
+    let detached = fleet.gateways.iter().map(|gate| gate.metrics().count("tollgate_calls_detached_total", &[]));
     QuotaOutcome {
+        detached: detached.map(|count| usize::try_from(count).expect("a small number")).sum(),
         admitted: calls.iter().filter(|call| call.is_admitted()).count(),
         refused,
         afterwards,
