@@ -29,9 +29,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run gateway and admin API in one process, until SIGTERM or Ctrl-C
     Up,
-    /// Run a gateway of a fleet alone; needs a shared database and Redis in [store]
+    /// Run a gateway of a fleet alone; needs a shared database and Redis
     Gateway,
-    /// Run the admin API of a fleet alone; needs a shared database and Redis in [store]
+    /// Run the admin API of a fleet alone; needs a shared database and Redis
     Admin,
     /// Try it: a sample backend, a gate in front of it on a throwaway store, and curl lines to paste
     Demo,
