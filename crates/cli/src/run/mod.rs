@@ -1,5 +1,6 @@
 //! Composition: builds the parts that a configuration names, runs them in one process, and stops them in order.
 
+mod compose;
 mod listeners;
 mod logging;
 mod observe;
@@ -16,30 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use async_trait::async_trait;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tollgate_admin_api::{
-    AdminDeps, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken, load_or_create_token,
-};
-use tollgate_config::{
-    AdminAccess, AdminConfig, AdminToken, Config, Database, Live, Loaded, ProcessEnvironment, Settings, Threads,
-    UpstreamUrl,
-};
-use tollgate_domain::{Clock, NodeId, Timestamp};
-use tollgate_gateway::metrics::Metrics;
-use tollgate_gateway::{GatewayParts, SystemClock};
-use tollgate_limiter::{InProcess, InProcessSettings, Limiter, Peek};
-use tollgate_store::{ChangeSink, Direct, Feed, KeyRecords, UsageSink};
+use tollgate_config::{AdminAccess, Config, Loaded, ProcessEnvironment, Threads};
+use tollgate_store::UsageSink;
 
 use listeners::Listeners;
-use observe::Readings;
-use plane::{Closing, Made};
+use plane::Closing;
 use reload::WatchedFile;
 pub(crate) use role::Role;
-use shared::{ControlSide, GatewaySide, Shared};
 use signals::StopSignals;
 use stores::OpenStore;
 
@@ -123,8 +110,9 @@ pub(crate) fn start(loaded: Loaded, role: Role) -> anyhow::Result<Running> {
     let runtime = runtime(config.settings.gateway.threads)?;
     let listen = async { Ok::<_, std::io::Error>((StopSignals::listen()?, signals::reload_requests()?)) };
     let (signals, reload_requests) = runtime.block_on(listen).context("the system gives no signals")?;
-    let (parts, operator_token) = runtime.block_on(build(config, role, listeners, file, reload_requests))?;
-    tracing::info!(role = role.as_str(), ?gateway, ?admin, %metrics, "tollgate is up");
+    let (parts, operator_token) = runtime.block_on(compose::build(config, role, listeners, file, reload_requests))?;
+    let admin_shown = admin.map(tracing::field::display);
+    tracing::info!(role = role.as_str(), ?gateway, admin = admin_shown, %metrics, "tollgate is up");
     Ok(Running { gateway, admin, metrics, operator_token, signals, runtime, parts })
 }
 
@@ -188,238 +176,7 @@ fn runtime(threads: Threads) -> anyhow::Result<Runtime> {
     builder.thread_name("tollgate").enable_all().build().context("the runtime cannot be started")
 }
 
-/// What every part of the process is made with.
-struct Base {
-    settings: Arc<Settings>,
-    live: Arc<Live>,
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
-    store: OpenStore,
-    node: NodeId,
-    started_at: Timestamp,
-    shared: Option<Arc<Shared>>,
-}
-
-async fn build(
-    config: Config,
-    role: Role,
-    listeners: Listeners,
-    file: WatchedFile,
-    reload_requests: Signal,
-) -> anyhow::Result<(Parts, String)> {
-    let hash = config.hash();
-    let Config { settings, policy, .. } = config;
-    let settings = Arc::new(settings);
-    let token = operator_token(&settings)?;
-    let live = Arc::new(Live::new(policy, hash, SystemClock.now()));
-    let node = NodeId::new(SystemClock.now(), random()?);
-    let shared = match &settings.store.redis {
-        Some(redis) => Some(Arc::new(Shared::new(redis, &settings, role, node, &live)?)),
-        None => None,
-    };
-    let store = OpenStore::open(&settings, role).await?;
-    let clock: Arc<dyn Clock> = match &shared {
-        Some(shared) => Arc::clone(&shared.clock) as Arc<dyn Clock>,
-        None => Arc::new(SystemClock),
-    };
-    let metrics = Arc::new(Metrics::default());
-    let started_at = clock.now();
-    let base = Base { settings, live, metrics, clock, store, node, started_at, shared };
-
-    let (stop_gateway, gateway_stopped) = watch::channel(false);
-    let (stop_rest, rest_stopped) = watch::channel(false);
-    let mut readings = Readings::new(Arc::clone(&base.metrics));
-    let mut rest = Vec::new();
-    if let Some(shared) = &base.shared {
-        rest.extend(shared.start(Arc::clone(&base.live), &rest_stopped));
-        readings.of_shared(shared);
-    }
-    let gateway = if role.serves_calls() { Some(base.make_gateway(role, &listeners).await?) } else { None };
-    if let Some(GatewayMade { made, side: Some(side), .. }) = &gateway
-        && let Some(shared) = &base.shared
-    {
-        let (reader, tasks) = side.start(shared, Arc::clone(&made.changes), &rest_stopped);
-        rest.extend(tasks);
-        readings.of_gateway(side, reader);
-    }
-    if let Some(listener) = listeners.admin {
-        let (router, control) = base.control_plane(token.clone(), gateway.as_ref());
-        if let Some(control) = control {
-            rest.extend(control.start(&rest_stopped));
-            readings.of_control(&control);
-        }
-        rest.push(tokio::spawn(serve_http(listener, router, rest_stopped.clone())));
-    }
-    observe::show_config(&base.metrics, &base.live);
-    let ready = observe::Readiness::new(base.store.store(), base.shared.as_ref(), role, gateway_stopped.clone());
-    // The gateway first: who is told that the process is ready may call it.
-    let usage = gateway.as_ref().and_then(|gateway| gateway.side.as_ref().map(GatewaySide::usage));
-    let (install, data_plane) = match (gateway, listeners.gateway) {
-        (Some(gateway), Some(bound)) => {
-            let (install, closed) = gateway.made.start(bound, gateway_stopped);
-            (Some(install), Some(closed))
-        }
-        _ => (None, None),
-    };
-    rest.push(tokio::spawn(serve_http(listeners.metrics, observe::router(readings, ready), rest_stopped.clone())));
-    let Base { settings, live, metrics, clock, store, .. } = base;
-    let watched = reload::Watched { file, requests: reload_requests, install, settings, live, metrics, clock };
-    rest.push(tokio::spawn(watched.watch(rest_stopped)));
-    Ok((Parts { stop_gateway, data_plane, usage, stop_rest, rest, store }, token.reveal().to_owned()))
-}
-
-/// A gateway that is made and does not serve yet.
-struct GatewayMade {
-    made: Made,
-    side: Option<GatewaySide>,
-    peek: Arc<dyn Peek>,
-}
-
-impl Base {
-    async fn make_gateway(&self, role: Role, listeners: &Listeners) -> anyhow::Result<GatewayMade> {
-        let control = match &listeners.admin {
-            Some(listener) if role.serves_control() => control_url(listener.local_addr()?),
-            _ => self.settings.admin.reach_parts(),
-        };
-        let store = self.store.store();
-        match &self.shared {
-            None => {
-                let limiter = Arc::new(InProcess::new(InProcessSettings::default()));
-                let direct = Arc::new(Direct(store));
-                let feed = Arc::new(Feed::always());
-                let parts =
-                    self.gateway_parts(Arc::clone(&limiter), Arc::clone(&direct) as _, direct, feed, control)?;
-                Ok(GatewayMade { made: plane::make(parts).await?, side: None, peek: limiter })
-            }
-            Some(shared) => {
-                let side = shared.gateway_side(&self.settings, store)?;
-                let (records, usage, feed) =
-                    (Arc::clone(&side.records), Arc::clone(&side.usage), Arc::clone(&side.feed));
-                let parts = self.gateway_parts(Arc::clone(&shared.limiter), records, usage, feed, control)?;
-                let peek = Arc::clone(&shared.limiter) as Arc<dyn Peek>;
-                Ok(GatewayMade { made: plane::make(parts).await?, side: Some(side), peek })
-            }
-        }
-    }
-
-    fn gateway_parts<L: Limiter>(
-        &self,
-        limiter: Arc<L>,
-        records: Arc<dyn KeyRecords>,
-        usage: Arc<dyn UsageSink>,
-        feed: Arc<Feed>,
-        control: UpstreamUrl,
-    ) -> anyhow::Result<GatewayParts<L>> {
-        Ok(GatewayParts {
-            settings: Arc::clone(&self.settings),
-            policy: self.live.policy(),
-            store: self.store.store(),
-            records,
-            usage,
-            feed,
-            limiter,
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-            node: self.node,
-            control,
-            log_output: Box::new(std::io::stderr()),
-            random: u64::from_ne_bytes(random()?),
-        })
-    }
-
-    /// The control plane's router, and what it does besides where limits are shared.
-    fn control_plane(
-        &self,
-        token: OperatorToken,
-        gateway: Option<&GatewayMade>,
-    ) -> (axum::Router, Option<ControlSide>) {
-        let local = gateway.map(|gateway| Arc::clone(&gateway.made.changes));
-        let store = self.store.store();
-        let control = self.shared.as_ref().map(|shared| shared.control_side(&store, local.clone()));
-        let relay = control.as_ref().map(|control| Arc::clone(&control.relay) as Arc<dyn ChangeSink>);
-        let peek = gateway.map(|gateway| Arc::clone(&gateway.peek));
-        let peek = peek.or_else(|| self.shared.as_ref().map(|shared| Arc::clone(&shared.limiter) as Arc<dyn Peek>));
-        let alone = || {
-            let (live, clock) = (Arc::clone(&self.live), Arc::clone(&self.clock));
-            Arc::new(Alone { node: self.facts(), live, clock }) as Arc<dyn Nodes>
-        };
-        let router = tollgate_admin_api::router(AdminDeps {
-            store,
-            live: Arc::clone(&self.live),
-            settings: Arc::clone(&self.settings),
-            changes: relay.or(local).expect("a control plane without a gateway is a fleet's, which has a relay"),
-            peek: peek.expect("the same goes for the limits"),
-            clock: Arc::clone(&self.clock),
-            token,
-            node: self.facts(),
-            nodes: self.shared.clone().map_or_else(alone, |shared| shared as Arc<dyn Nodes>),
-        });
-        (router, control)
-    }
-
-    fn facts(&self) -> NodeFacts {
-        NodeFacts { id: self.node, version: env!("CARGO_PKG_VERSION"), started_at: self.started_at }
-    }
-}
-
-/// A process that shares its limits with no other.
-struct Alone {
-    node: NodeFacts,
-    live: Arc<Live>,
-    clock: Arc<dyn Clock>,
-}
-
-#[async_trait]
-impl Nodes for Alone {
-    async fn list(&self) -> Result<Vec<NodeRecord>, NodesUnavailable> {
-        Ok(vec![NodeRecord {
-            id: self.node.id.to_string(),
-            role: Role::Up.as_str().into(),
-            version: self.node.version.into(),
-            config_hash: self.live.status().hash.clone(),
-            started_at: self.node.started_at,
-            seen_at: self.clock.now(),
-        }])
-    }
-}
-
-/// Serves a router until told to stop, then lets its last answers finish.
-async fn serve_http(listener: std::net::TcpListener, router: axum::Router, mut stop: watch::Receiver<bool>) {
-    let stopped = async move {
-        // A sender that is gone can never say stop; what it would have stopped ends with it.
-        let _seen = stop.wait_for(|stop| *stop).await;
-    };
-    let served = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => axum::serve(listener, router).with_graceful_shutdown(stopped).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = served {
-        tracing::error!(%error, "a listener of the control plane failed");
-    }
-}
-
-fn operator_token(settings: &Settings) -> anyhow::Result<OperatorToken> {
-    match (&settings.admin.token, &settings.store.database) {
-        (AdminToken::Given(secret), _) => OperatorToken::new(secret.reveal()).context("admin.token"),
-        (AdminToken::KeptBesideStore, Database::Sqlite { path }) => Ok(load_or_create_token(&token_file(path))?),
-        (AdminToken::KeptBesideStore, Database::Postgres { .. }) => {
-            Err(anyhow!("PostgreSQL has no folder to keep a token in; set `token` or `token_file` in [admin]"))
-        }
-    }
-}
-
 /// Where the operator's token is kept when the configuration names none.
 pub(crate) fn token_file(database: &Path) -> PathBuf {
     database.with_file_name("admin-token")
-}
-
-/// The control plane as the gateway of this process reaches it.
-fn control_url(admin: SocketAddr) -> UpstreamUrl {
-    AdminConfig { listen: admin, ..AdminConfig::default() }.reach_parts()
-}
-
-fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
-    let mut bytes = [0; LENGTH];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("the system gives no random bytes: {error}"))?;
-    Ok(bytes)
 }
