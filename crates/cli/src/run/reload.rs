@@ -118,19 +118,19 @@ impl Watched {
 
     fn apply(&self, config: Config) {
         let restart_needed = changed_settings(&self.settings, &config.settings);
+        let before = self.live.policy();
+        let in_force = Config { settings: (*self.settings).clone(), ..config };
+        let hash = in_force.hash();
+        let unchanged = in_force.policy == *before;
+        let vanished = vanished_plans(&before, &in_force.policy);
+        let waiting = restart_needed.iter().map(|key| (*key).to_owned()).collect();
+        self.live.apply(in_force.policy, hash, waiting, self.clock.now());
         if !restart_needed.is_empty() {
             tracing::warn!(
                 keys = restart_needed.join(", "),
                 "these settings have changed and need a restart to take effect"
             );
         }
-        let before = self.live.policy();
-        let in_force = Config { settings: (*self.settings).clone(), ..config };
-        let hash = in_force.hash();
-        let unchanged = in_force.policy == *before;
-        let vanished = vanished_plans(&before, &in_force.policy);
-        let restart_needed = restart_needed.into_iter().map(ToOwned::to_owned).collect();
-        self.live.apply(in_force.policy, hash, restart_needed, self.clock.now());
         if let Some(install) = self.install.as_ref().filter(|_| !unchanged) {
             install(self.live.policy());
         }
