@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tollgate_config::{Policy, RateScope, Settings, UpstreamConfig, UpstreamUrl};
@@ -62,6 +63,9 @@ pub struct GatewayParts<L: Limiter> {
     pub log_output: Box<dyn Write + Send>,
     /// Scatters request ids.
     pub random: u64,
+    /// Where counts are handed over from: not where requests run, so that however many of those there are, a count
+    /// does not wait behind them.
+    pub background: Handle,
 }
 
 /// The data plane.
@@ -76,6 +80,7 @@ pub struct Gateway<L: Limiter> {
     proxy: ProxyParts<L>,
     log_writer: AccessLogWriter,
     flusher: UsageFlusher,
+    work: Handle,
 }
 
 /// A gateway that serves.
@@ -126,7 +131,7 @@ impl<L: Limiter> Gateway<L> {
     /// That state cannot be read, or a thread cannot be started.
     pub async fn new(parts: GatewayParts<L>) -> Result<Self, GatewayError> {
         let GatewayParts { settings, policy, store, records, usage, feed, limiter, clock, metrics, node, .. } = parts;
-        let GatewayParts { control, log_output, random, .. } = parts;
+        let GatewayParts { control, log_output, random, background, .. } = parts;
         if L::IN_THIS_PROCESS {
             restore(&*limiter, &*store, &*clock).await?;
         }
@@ -171,7 +176,19 @@ impl<L: Limiter> Gateway<L> {
             log,
         };
         let generation = AtomicU64::new(0);
-        Ok(Self { settings, decider, limiter, store, clock, metrics, generation, proxy, log_writer, flusher })
+        Ok(Self {
+            settings,
+            decider,
+            limiter,
+            store,
+            clock,
+            metrics,
+            generation,
+            proxy,
+            log_writer,
+            flusher,
+            work: background,
+        })
     }
 
     /// Where changes are to be told, so that this gateway obeys them at once.
@@ -182,7 +199,8 @@ impl<L: Limiter> Gateway<L> {
     /// Serves until `shutdown` turns true, on the runtime it is called on. The second handle puts other policies in
     /// force meanwhile.
     pub fn start(self, listeners: BoundListeners, shutdown: watch::Receiver<bool>) -> (Serving<L>, Policies<L>) {
-        let Self { settings, decider, limiter, store, clock, metrics, generation, proxy, log_writer, flusher } = self;
+        let Self { settings, decider, limiter, store, clock, metrics, generation, proxy, log_writer, flusher, work } =
+            self;
         let observer = Arc::new(Observer {
             decider: Arc::clone(&decider),
             metrics: Arc::clone(&metrics),
@@ -197,7 +215,7 @@ impl<L: Limiter> Gateway<L> {
         let app = proxy_app(Proxy::new(proxy), UpstreamSettings::default());
         let drained = tokio::spawn(serve(listeners, app, observer, listener_settings(&settings), shutdown));
         let (stop_flusher, stopped) = watch::channel(false);
-        let flushed = tokio::spawn(flusher.run(stopped, CLOSE_PATIENCE));
+        let flushed = work.spawn(flusher.run(stopped, CLOSE_PATIENCE));
         let rates_per_key = settings.limits.rate_scope == RateScope::Key;
         let policies = Policies { decider, generation, rates_per_key };
         let serving = Serving { drained, flushed, stop_flusher, background, limiter, store, clock, log_writer };

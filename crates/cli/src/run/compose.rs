@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tollgate_admin_api::{
@@ -35,6 +36,7 @@ struct Base {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     store: OpenStore,
+    background: Handle,
     node: NodeId,
     started_at: Timestamp,
     shared: Option<Arc<Shared>>,
@@ -46,6 +48,7 @@ pub(super) async fn build(
     listeners: Listeners,
     file: WatchedFile,
     reload_requests: Signal,
+    background: Handle,
 ) -> anyhow::Result<(Parts, String)> {
     let hash = config.hash();
     let Config { settings, policy, .. } = config;
@@ -57,14 +60,16 @@ pub(super) async fn build(
         Some(redis) => Some(Arc::new(Shared::new(redis, &settings, role, node, &live)?)),
         None => None,
     };
-    let store = OpenStore::open(&settings, role).await?;
+    // A database's connections live where it is opened: not among the requests, which would keep them waiting.
+    let opened = Arc::clone(&settings);
+    let store = background.spawn(async move { OpenStore::open(&opened, role).await }).await??;
     let clock: Arc<dyn Clock> = match &shared {
         Some(shared) => Arc::clone(&shared.clock) as Arc<dyn Clock>,
         None => Arc::new(SystemClock),
     };
     let metrics = Arc::new(Metrics::default());
     let started_at = clock.now();
-    let base = Base { settings, live, metrics, clock, store, node, started_at, shared };
+    let base = Base { settings, live, metrics, clock, store, background, node, started_at, shared };
 
     let (stop_gateway, gateway_stopped) = watch::channel(false);
     let (stop_rest, rest_stopped) = watch::channel(false);
@@ -164,6 +169,7 @@ impl Base {
             control,
             log_output: Box::new(std::io::stderr()),
             random: u64::from_ne_bytes(random()?),
+            background: self.background.clone(),
         })
     }
 

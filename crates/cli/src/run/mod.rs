@@ -12,6 +12,7 @@ mod signals;
 mod stores;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ use stores::OpenStore;
 const DEFAULT_FILE: &str = "tollgate.toml";
 /// How long the control plane may take to finish its last answers.
 const ADMIN_DRAIN: Duration = Duration::from_secs(5);
+/// Threads for work that must not wait behind requests. It mostly waits for others.
+const BACKGROUND_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 /// How long a stopping gateway waits for the ledger to have its last usage; what it does not have stays in the spool.
 const SETTLE_AT_STOP: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,8 @@ pub(crate) struct Running {
     pub(crate) operator_token: String,
     signals: StopSignals,
     runtime: Runtime,
+    /// Where work runs that must not wait behind requests: the database's connections, counts on their way.
+    background: Runtime,
     parts: Parts,
 }
 
@@ -107,13 +112,21 @@ pub(crate) fn start(loaded: Loaded, role: Role) -> anyhow::Result<Running> {
     let gateway = listeners.gateway.as_ref().map(|bound| bound.addresses().to_vec()).unwrap_or_default();
     let admin = listeners.admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
     let metrics = listeners.metrics.local_addr()?;
-    let runtime = runtime(config.settings.gateway.threads)?;
+    let background = runtime(Threads::Count(BACKGROUND_THREADS), "tollgate-work")?;
+    let runtime = runtime(config.settings.gateway.threads, "tollgate")?;
     let listen = async { Ok::<_, std::io::Error>((StopSignals::listen()?, signals::reload_requests()?)) };
     let (signals, reload_requests) = runtime.block_on(listen).context("the system gives no signals")?;
-    let (parts, operator_token) = runtime.block_on(compose::build(config, role, listeners, file, reload_requests))?;
+    let (parts, operator_token) = runtime.block_on(compose::build(
+        config,
+        role,
+        listeners,
+        file,
+        reload_requests,
+        background.handle().clone(),
+    ))?;
     let admin_shown = admin.map(tracing::field::display);
     tracing::info!(role = role.as_str(), ?gateway, admin = admin_shown, %metrics, "tollgate is up");
-    Ok(Running { gateway, admin, metrics, operator_token, signals, runtime, parts })
+    Ok(Running { gateway, admin, metrics, operator_token, signals, runtime, background, parts })
 }
 
 impl Running {
@@ -123,7 +136,7 @@ impl Running {
     /// # Errors
     /// Some count or state could not be saved.
     pub(crate) fn until_stopped(self) -> anyhow::Result<()> {
-        let Self { mut signals, runtime, parts, .. } = self;
+        let Self { mut signals, runtime, background, parts, .. } = self;
         let stopped = runtime.block_on(async {
             signals.next().await;
             tracing::info!("stopping: no more connections are taken, requests in flight finish");
@@ -131,6 +144,7 @@ impl Running {
             stop(parts).await
         });
         runtime.shutdown_timeout(Duration::from_millis(100));
+        background.shutdown_timeout(Duration::from_millis(100));
         stopped
     }
 }
@@ -168,12 +182,12 @@ async fn stop(parts: Parts) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn runtime(threads: Threads) -> anyhow::Result<Runtime> {
+fn runtime(threads: Threads, name: &str) -> anyhow::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Threads::Count(count) = threads {
         builder.worker_threads(count.get());
     }
-    builder.thread_name("tollgate").enable_all().build().context("the runtime cannot be started")
+    builder.thread_name(name).enable_all().build().context("the runtime cannot be started")
 }
 
 /// Where the operator's token is kept when the configuration names none.
