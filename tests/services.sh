@@ -20,12 +20,13 @@ missing_service_packages() {
 # Starts them and exports where they are: TOLLGATE_TEST_POSTGRES, TOLLGATE_TEST_REDIS, TOLLGATE_TEST_REDIS_CLUSTER.
 # They end when their standard input does, so with this shell, however it ends.
 start_services() {
-    local name value
+    local name value output
+    unset TOLLGATE_TEST_POSTGRES TOLLGATE_TEST_REDIS TOLLGATE_TEST_REDIS_CLUSTER
     # shellcheck disable=SC2034 # its array is what is used
     coproc SERVICES { exec "$CARGO_TARGET_DIR/debug/examples/services"; }
-    services=$SERVICES_PID
-    services_input=${SERVICES[1]}
-    while IFS='=' read -r name value <&"${SERVICES[0]}" && [ -n "$name" ]; do
+    # Bash takes the array back as soon as it sees that the process has ended.
+    services=${SERVICES_PID-} services_input=${SERVICES[1]-} output=${SERVICES[0]-}
+    while [ -n "$output" ] && IFS='=' read -r name value <&"$output" && [ -n "$name" ]; do
         export "$name=$value"
     done
     [ -n "${TOLLGATE_TEST_REDIS_CLUSTER-}" ] || {
@@ -38,7 +39,7 @@ start_services() {
 stop_services() {
     [ -n "${services-}" ] || return 0
     # It is closed already where they are gone already.
-    { exec {services_input}>&-; } 2>/dev/null || true
+    [ -z "$services_input" ] || { exec {services_input}>&-; } 2>/dev/null || true
     wait "$services" 2>/dev/null || true
     services=
 }
