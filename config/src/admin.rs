@@ -46,7 +46,8 @@ fn read_url(item: &Item<'_>, listeners: &mut Listeners) -> Option<UpstreamUrl> {
 /// The fewest characters that a token should have: what 80 random bits take in base 32.
 const TOKEN_CHARACTERS: usize = 16;
 
-fn check_token(token: &Secret, item: &Item<'_>) {
+/// Reports a token that no header can carry, and one that may be guessed.
+pub(crate) fn check_token(token: &Secret, item: &Item<'_>) {
     if token.reveal().bytes().any(|byte| byte.is_ascii_control()) || !token.reveal().is_ascii() {
         item.error("the token holds a character that no header may hold; use letters and digits");
     } else if token.reveal().len() < TOKEN_CHARACTERS {

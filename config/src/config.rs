@@ -6,16 +6,20 @@ use sha2::{Digest, Sha256};
 use tollgate_domain::PlanTable;
 
 use crate::admin::{AdminConfig, MetricsConfig};
+use crate::auth::AuthConfig;
 use crate::cors::Cors;
 use crate::diagnostics::Diagnostic;
 use crate::gateway::GatewayConfig;
 use crate::keys::KeysConfig;
 use crate::limits::LimitsConfig;
 use crate::log::LogConfig;
+use crate::mail::MailConfig;
+use crate::portal::PortalConfig;
 use crate::render;
-use crate::route::Route;
+use crate::route::{Access, Route};
 use crate::store::{Database, StoreConfig};
 use crate::upstream::UpstreamConfig;
+use crate::usage::UsageConfig;
 
 /// A file that may be used, and what is doubtful about it.
 #[derive(Clone, Debug)]
@@ -79,6 +83,14 @@ pub struct Settings {
     pub limits: LimitsConfig,
     /// `[log]`
     pub log: LogConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `[mail]`; without it nothing is mailed.
+    pub mail: Option<MailConfig>,
+    /// `[portal]`
+    pub portal: PortalConfig,
+    /// `[usage]`
+    pub usage: UsageConfig,
 }
 
 impl Settings {
@@ -105,6 +117,16 @@ pub struct Policy {
     pub routes: Vec<Route>,
     /// `[cors]`; `None` answers no preflight.
     pub cors: Option<Cors>,
+}
+
+impl Policy {
+    /// Why the policy cannot be put in force while these settings are; `None` when it can. A file is checked as a whole,
+    /// but of its settings a reload takes none.
+    pub fn unmet_by(&self, in_force: &Settings) -> Option<String> {
+        let route = self.routes.iter().find(|route| route.access == Access::Jwt)?;
+        let message = || format!("the route `{}` has access = \"jwt\", and [auth.jwt] takes a restart", route.name);
+        in_force.auth.jwt.is_none().then(message)
+    }
 }
 
 /// The keys whose values differ, such as `gateway.listen`: what needs a restart to take effect.

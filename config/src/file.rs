@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::admin::{AdminConfig, MetricsConfig};
+use crate::auth::AuthConfig;
 use crate::config::{Config, Loaded, Policy, Settings};
 use crate::cors::Cors;
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
@@ -14,12 +15,15 @@ use crate::keys::KeysConfig;
 use crate::limits::LimitsConfig;
 use crate::listeners::Listeners;
 use crate::log::LogConfig;
+use crate::mail::MailConfig;
 use crate::plans::Plans;
+use crate::portal::PortalConfig;
 use crate::reader::{Reader, Table};
 use crate::source::{self, Readable, Source};
 use crate::store::StoreConfig;
 use crate::upstream::UpstreamConfig;
-use crate::{fleet, route_checks, routes};
+use crate::usage::UsageConfig;
+use crate::{customers, fleet, route_checks, routes};
 
 /// The largest file, in bytes. Ten thousand routes take about two million.
 const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -118,19 +122,16 @@ pub(crate) fn read(root: &Table<'_>) -> (Settings, Policy) {
         keys: KeysConfig::read(&root.section("keys")),
         limits: LimitsConfig::read(&root.section("limits")),
         log: LogConfig::read(&root.section("log")),
+        auth: AuthConfig::read(&root.section("auth")),
+        mail: root.take("mail").and_then(|item| item.table("mail")).and_then(|table| MailConfig::read(&table)),
+        portal: PortalConfig::read(&root.section("portal")),
+        usage: UsageConfig::read(&root.section("usage")),
     };
     let (accounts, plans) = (root.section("accounts"), root.section("plans"));
     let (routes, cors) = (root.take("routes"), root.take("cors"));
-    for (key, what) in [
-        ("auth", "sign-in of customers"),
-        ("mail", "mail"),
-        ("portal", "the portal"),
-        ("billing", "Stripe"),
-        ("usage", "the request log and notices"),
-    ] {
-        root.later_section(key, what);
-    }
-    if root.finish().may_hold("plans") {
+    root.later_section("billing", "Stripe");
+    let unknown = root.finish();
+    if unknown.may_hold("plans") {
         reader.set_lost_plans();
     }
     let plans = Plans::read(&plans, &accounts);
@@ -138,6 +139,7 @@ pub(crate) fn read(root: &Table<'_>) -> (Settings, Policy) {
     let cors = cors.and_then(|item| item.table("cors")).map(|table| Cors::read(&table));
     listeners.check(&settings, reader);
     fleet::check(root, &settings);
+    customers::check(root, &unknown, &settings, &placed, &plans);
     route_checks::check(&placed, &plans, settings.gateway.mount.as_ref(), reader);
     let routes = placed.into_iter().map(|placed| placed.route).collect();
     (settings, Policy { plans: plans.into_table(), routes, cors })

@@ -26,7 +26,9 @@ const OURS: [&str; 15] = [
 /// Whether the gateway itself sets or removes the header, so that no setting may.
 pub(crate) fn is_ours(name: &HeaderName) -> bool {
     let spelt = name.as_str().replace(['_', '.'], "-");
-    OURS.contains(&name.as_str()) || spelt.starts_with("x-tollgate-") || spelt == "tollgate-cost"
+    OURS.contains(&name.as_str())
+        || spelt.starts_with("x-tollgate-")
+        || matches!(&*spelt, "tollgate-cost" | "tollgate-usage")
 }
 
 /// Reads a name in any case; reports one that is none.

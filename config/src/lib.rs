@@ -8,8 +8,10 @@
 //! business of whoever loads it. What the numbers of a plan mean stands in the domain crate.
 
 mod admin;
+mod auth;
 mod config;
 mod cors;
+mod customers;
 #[cfg(test)]
 mod default_file;
 mod diagnostics;
@@ -24,10 +26,13 @@ mod limits;
 mod listeners;
 mod live;
 mod log;
+mod mail;
+mod meters;
 mod methods;
 mod normal;
 mod path;
 mod plans;
+mod portal;
 mod reader;
 mod render;
 mod route;
@@ -41,9 +46,11 @@ mod store_url;
 mod suggest;
 mod upstream;
 mod url_text;
+mod usage;
 mod value;
 
 pub use admin::{AdminConfig, AdminToken, MetricsConfig};
+pub use auth::{AuthConfig, JwtConfig, JwtKeys};
 pub use config::{Config, Loaded, Policy, Settings, changed_settings};
 pub use cors::{Allowed, Cors, Origin};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
@@ -54,13 +61,16 @@ pub use keys::KeysConfig;
 pub use limits::{LimitHeaders, LimiterMode, LimitsConfig, OnLimiterDown, RateScope};
 pub use live::{Live, ReloadStatus};
 pub use log::{LogConfig, LogFormat, LogLevel};
+pub use mail::{MailConfig, MailTls};
 pub use methods::MethodSet;
 pub use path::{InvalidPath, PathPattern, Segment};
+pub use portal::PortalConfig;
 pub use route::{Access, Condition, Cost, MinPlan, Route, UNMATCHED_ROUTE};
 pub use scalars::ByteLimit;
 pub use secret::Secret;
 pub use store::{Database, RedisConfig, StoreConfig};
 pub use upstream::{Scheme, UpstreamConfig, UpstreamUrl};
+pub use usage::{NoticeWebhook, RequestLog, UsageConfig};
 
 /// The documented file: every key with its meaning, settings at their defaults, plans, routes and CORS as comments.
 pub const DEFAULT_FILE: &str = include_str!("../tollgate.toml");

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use arrayvec::ArrayVec;
 use tollgate_domain::limit::{UNITS_MAX, WINDOWS_MAX};
 use tollgate_domain::{
-    Bucket, LimitSet, Plan, PlanName, PlanTable, Price, Quota, QuotaPeriod, Rate, Unit, Window, default_burst,
-    parse_count,
+    Bucket, LimitSet, MeterName, Plan, PlanName, PlanTable, Price, Quota, QuotaPeriod, Rate, Unit, Window,
+    default_burst, parse_count,
 };
 
 use crate::item::{Item, Text};
+use crate::meters;
 use crate::reader::Table;
 use crate::suggest::nearest;
 
@@ -21,6 +22,8 @@ use crate::suggest::nearest;
 pub(crate) struct Plans {
     by_name: BTreeMap<PlanName, PlacedPlan>,
     default_plan: Option<PlanName>,
+    /// Whether meters may be missing that a plan was meant to have.
+    lost_meters: bool,
 }
 
 /// A plan and its places.
@@ -32,6 +35,9 @@ pub(crate) struct PlacedPlan {
     pub(crate) rate: Option<usize>,
     pub(crate) windows: Option<usize>,
     pub(crate) quota: Option<usize>,
+    pub(crate) meters: Option<usize>,
+    /// Whether meters may be missing that it was meant to have.
+    lost_meters: bool,
 }
 
 impl Plans {
@@ -46,18 +52,25 @@ impl Plans {
                 let key = key.escape_debug();
                 let message = format!("`{key}` cannot name a plan: up to 32 letters, digits, `-` and `_`");
                 plans.reader.error(item.key_offset, message);
+                read.lost_meters = true;
                 continue;
             };
             let placed = match item.table("plans.*") {
                 Some(table) => PlacedPlan::read(&table, name.clone(), item.key_offset, &mut prices),
-                None => PlacedPlan::empty(name.clone(), item.key_offset),
+                None => PlacedPlan { lost_meters: true, ..PlacedPlan::empty(name.clone(), item.key_offset) },
             };
+            read.lost_meters |= placed.lost_meters;
             read.by_name.insert(name, placed);
         }
         let mut default_plan = None;
         accounts.read_optional("default_plan", &mut default_plan, |item| read.read_name(item));
         accounts.finish();
         Self { default_plan: default_plan.map(|placed| placed.plan.name.clone()), ..read }
+    }
+
+    /// Whether meters may be missing that a plan was meant to have: then what names one is not wrong.
+    pub(crate) fn lost_meters(&self) -> bool {
+        self.lost_meters
     }
 
     /// Reads a value that names a plan which accounts can have.
@@ -104,7 +117,8 @@ impl Plans {
 
 impl PlacedPlan {
     fn empty(name: PlanName, offset: usize) -> Self {
-        Self { plan: Plan::unlimited(name), offset, rate: None, windows: None, quota: None }
+        let plan = Plan::unlimited(name);
+        Self { plan, offset, rate: None, windows: None, quota: None, meters: None, lost_meters: false }
     }
 
     fn read(
@@ -124,6 +138,7 @@ impl PlacedPlan {
             price,
             rate,
             limits,
+            meters,
             quota_period,
             max_keys,
             features,
@@ -159,7 +174,10 @@ impl PlacedPlan {
                 ("rolling-30d", QuotaPeriod::Rolling30Days),
             ])
         });
-        table.later("meters", "meters other than calls");
+        if let Some(item) = table.take("meters") {
+            placed.meters = Some(item.offset());
+            placed.lost_meters = !meters::read(&item, meters);
+        }
         table.read("max_keys", max_keys, |item| {
             if item.is_unlimited() { Some(None) } else { item.count(0, UNITS_MAX).map(Some) }
         });
@@ -168,16 +186,18 @@ impl PlacedPlan {
         if name.as_str() == PlanName::PUBLIC {
             check_public(table);
         }
-        let rate_is_missing = !table.finish().may_hold("rate") && rate_item.is_none();
+        let unknown = table.finish();
+        placed.lost_meters |= unknown.may_hold("meters");
+        let rate_is_missing = !unknown.may_hold("rate") && rate_item.is_none();
         if let Some(burst) = burst_item.filter(|_| rate_is_missing) {
             burst.reader.error(burst.key_offset, "`burst` means nothing without a `rate`");
         }
         placed
     }
 
-    /// The limits that no call of this cost could ever pass, and where each stands. A limit of 0 admits nothing on
-    /// purpose, whatever the cost.
-    pub(crate) fn limits_below(&self, cost: u64) -> Vec<(String, usize)> {
+    /// The limits that no call of this cost and meter could ever pass, and where each stands. A limit of 0 admits nothing
+    /// on purpose, whatever the cost.
+    pub(crate) fn limits_below(&self, cost: u64, meter: Option<&MeterName>) -> Vec<(String, usize)> {
         let LimitSet { bucket, windows, quota } = &self.plan.limits;
         let mut below = Vec::new();
         let mut compare = |what: &dyn std::fmt::Display, limit: u64, offset: Option<usize>| {
@@ -194,6 +214,10 @@ impl PlacedPlan {
         if let Some(limit) = quota.limit {
             compare(&format_args!("the quota of {limit}/month"), limit, self.quota);
         }
+        let of_meter = meter.and_then(|meter| Some((meter, self.plan.meters.get(meter)?.limit?)));
+        if let Some((meter, limit)) = of_meter {
+            compare(&format_args!("the {limit}/month of `{meter}`"), limit, self.meters);
+        }
         below
     }
 }
@@ -205,6 +229,7 @@ fn check_public(table: &Table<'_>) {
             "api" if item.flag() == Some(false) => "leave out the public routes instead",
             "max_keys" => "they have no keys",
             "stripe_prices" => "they cannot buy anything",
+            "meters" if !item.is_vacant() => "they have no account whose meters could be counted",
             _ => continue,
         };
         table.reader.error(item.key_offset, format!("`public` is the plan of anonymous callers: {why}"));
@@ -293,7 +318,8 @@ fn read_windows(item: &Item<'_>) -> ArrayVec<Window, WINDOWS_MAX> {
     windows
 }
 
-fn read_quota(item: &Item<'_>) -> Option<Quota> {
+/// Reads units a month, or the word for no limit.
+pub(crate) fn read_quota(item: &Item<'_>) -> Option<Quota> {
     if item.is_unlimited() {
         return Some(Quota::default());
     }

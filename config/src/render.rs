@@ -2,8 +2,10 @@
 //!
 //! Every field is named by destructuring, so that a new one cannot be left out.
 
+mod customers;
+
 use http::HeaderValue;
-use tollgate_domain::{LimitSet, Plan, QuotaPeriod, ShapePattern};
+use tollgate_domain::{LimitSet, Plan, Quota, QuotaPeriod, ShapePattern};
 
 use crate::admin::{AdminConfig, AdminToken, MetricsConfig};
 use crate::config::{Policy, Settings};
@@ -24,7 +26,7 @@ type Entries = Vec<(&'static str, Option<Value>)>;
 
 /// Every setting in the order of the file, under its full key.
 pub(crate) fn settings(settings: &Settings) -> Entries {
-    let Settings { gateway, upstream, admin, metrics, store, keys, limits, log } = settings;
+    let Settings { gateway, upstream, admin, metrics, store, keys, limits, log, auth, mail, portal, usage } = settings;
     [
         gateway_entries(gateway),
         upstream_entries(upstream),
@@ -34,6 +36,10 @@ pub(crate) fn settings(settings: &Settings) -> Entries {
         keys_entries(keys),
         limits_entries(limits),
         log_entries(log),
+        customers::auth(auth),
+        customers::mail(mail.as_ref()),
+        customers::portal(portal),
+        customers::usage(usage),
     ]
     .concat()
 }
@@ -220,7 +226,10 @@ fn write_file(settings: Entries, policy: &Policy) -> String {
     let mut out = String::new();
     let mut section = "";
     for (key, value) in settings {
-        let (of, key) = key.split_once('.').unwrap_or(("", key));
+        let (of, key) = key.rsplit_once('.').unwrap_or(("", key));
+        if value.is_none() {
+            continue;
+        }
         if of != section {
             section = of;
             write_header(&mut out, &format!("[{section}]"));
@@ -276,6 +285,7 @@ fn plan_entries(plan: &Plan) -> Entries {
         price,
         rate,
         limits,
+        meters,
         quota_period,
         max_keys,
         features,
@@ -288,6 +298,8 @@ fn plan_entries(plan: &Plan) -> Entries {
         QuotaPeriod::Rolling30Days => "rolling-30d",
     };
     let unlimited_or = |limit: Option<Value>| Some(limit.unwrap_or_else(|| Value::text("unlimited")));
+    let a_month = |quota: &Quota| quota.limit.map(|limit| Value::Text(format!("{limit}/month")));
+    let meters = meters.iter().filter_map(|(name, quota)| Some((name.to_string(), unlimited_or(a_month(quota))?)));
     let windows = windows.iter().map(|window| format!("{}/{}", window.limit, window.length));
     // A bucket that admits nothing has no burst that the file could say.
     let burst = bucket.map(|bucket| bucket.burst()).filter(|burst| *burst > 0);
@@ -301,7 +313,8 @@ fn plan_entries(plan: &Plan) -> Entries {
         ("rate", unlimited_or(rate.as_ref().map(Value::text))),
         ("burst", burst.map(Value::Number)),
         ("windows", Some(Value::list(windows))),
-        ("quota", unlimited_or(quota.limit.map(|limit| Value::Text(format!("{limit}/month"))))),
+        ("quota", unlimited_or(a_month(quota))),
+        ("meters", Some(Value::Table(meters.collect())).filter(|_| plan.name.as_str() != "public")),
         ("quota_period", Some(Value::text(quota_period))),
         ("max_keys", unlimited_or(max_keys.map(Value::Number)).filter(|_| plan.name.as_str() != "public")),
         ("features", Some(Value::list(features))),
@@ -321,6 +334,7 @@ fn route_entries(route: &Route) -> Entries {
         min_plan,
         feature,
         cost,
+        meter,
         max_body,
         encoded_slash_keep,
         path_params_keep,
@@ -331,9 +345,10 @@ fn route_entries(route: &Route) -> Entries {
         Access::Optional => "optional",
         Access::Pass => "pass",
         Access::Key => "key",
+        Access::Jwt => "jwt",
     };
     let (cost, cost_max) = match cost {
-        Cost::Fixed(units) => (Some(*units).filter(|_| *access != Access::Pass), None),
+        Cost::Fixed(units) => (Some(*units).filter(|_| !matches!(access, Access::Pass | Access::Jwt)), None),
         Cost::UpTo(units) => (None, Some(*units)),
     };
     let headers = headers.iter().map(|(name, condition)| (name.to_string(), condition_value(condition)));
@@ -350,6 +365,7 @@ fn route_entries(route: &Route) -> Entries {
         ("feature", feature.as_ref().map(Value::text)),
         ("cost", cost.map(Value::Number)),
         ("cost_max", cost_max.map(Value::Number)),
+        ("meter", meter.as_ref().map(Value::text)),
         ("max_body", max_body.map(Value::byte_limit)),
         ("encoded_slash", keep(*encoded_slash_keep)),
         ("path_params", keep(*path_params_keep)),

@@ -1,7 +1,7 @@
 //! `[[routes]]`: which calls are treated how.
 
 use http::HeaderName;
-use tollgate_domain::{PlanName, RouteName};
+use tollgate_domain::{MeterName, PlanName, RouteName};
 
 use crate::limits::OnLimiterDown;
 use crate::methods::MethodSet;
@@ -34,6 +34,8 @@ pub struct Route {
     pub feature: Option<Box<str>>,
     /// What a call takes.
     pub cost: Cost,
+    /// The meter that a call takes its cost from as well, and without which it is refused.
+    pub meter: Option<MeterName>,
     /// The largest request body; `None` leaves it to the gateway's limit.
     pub max_body: Option<ByteLimit>,
     /// Whether `%2F` in the path is passed on; it is refused otherwise.
@@ -58,6 +60,7 @@ impl Route {
             min_plan: None,
             feature: None,
             cost: Cost::Fixed(1),
+            meter: None,
             max_body: None,
             encoded_slash_keep: false,
             path_params_keep: false,
@@ -101,6 +104,8 @@ pub enum Access {
     Pass,
     /// The owner of a key.
     Key,
+    /// Whoever the backend's own sign-in has given a token; no account, no limit.
+    Jwt,
 }
 
 /// The plan a caller must have at least.

@@ -153,7 +153,7 @@ fn check_costs(routes: &[PlacedRoute], plans: &Plans, reader: &Reader<'_>) {
         let cost = placed.route.cost.upfront();
         let mut limits = Vec::new();
         for plan in plans.iter().filter(|plan| may_use(plan, &placed.route, plans)) {
-            for (limit, at) in plan.limits_below(cost) {
+            for (limit, at) in plan.limits_below(cost, placed.route.meter.as_ref()) {
                 limits.push(format!("{limit} of the plan `{}` on line {}", plan.plan.name, reader.line(at)));
             }
         }
@@ -169,7 +169,7 @@ fn may_use(placed: &PlacedPlan, route: &Route, plans: &Plans) -> bool {
     let plan = &placed.plan;
     let is_public = plans.public().is_some_and(|public| std::ptr::eq(public, placed));
     let by_access = match route.access {
-        Access::Pass => false,
+        Access::Pass | Access::Jwt => false,
         Access::Public => is_public,
         Access::Optional => is_public || plan.api,
         Access::Key => !is_public && plan.api,

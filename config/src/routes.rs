@@ -9,6 +9,7 @@ use tollgate_domain::limit::UNITS_MAX;
 use crate::headers::header_name;
 use crate::item::Item;
 use crate::limits::OnLimiterDown;
+use crate::meters;
 use crate::methods::MethodSet;
 use crate::path::{PathPattern, Segment};
 use crate::plans::{Plans, feature};
@@ -25,6 +26,8 @@ pub(crate) struct PlacedRoute {
     pub(crate) name: Option<usize>,
     pub(crate) feature: Option<usize>,
     pub(crate) cost: Option<usize>,
+    pub(crate) meter: Option<usize>,
+    pub(crate) access: Option<usize>,
 }
 
 /// Reads every route that has a path, in file order.
@@ -56,6 +59,7 @@ fn read_route(table: &Table<'_>, plans: &Plans) -> Option<PlacedRoute> {
         min_plan,
         feature: route_feature,
         cost,
+        meter,
         max_body,
         encoded_slash_keep,
         path_params_keep,
@@ -71,6 +75,7 @@ fn read_route(table: &Table<'_>, plans: &Plans) -> Option<PlacedRoute> {
     table.read_optional("min_plan", min_plan, |item| read_min_plan(item, plans));
     table.read_optional("feature", route_feature, |item| feature(item).map(Into::into));
     let cost_at = read_cost(table, cost);
+    table.read_optional("meter", meter, meters::name);
     table.read_optional("max_body", max_body, Item::byte_limit);
     let keep = |item: &Item<'_>| item.word(&[("refuse", false), ("keep", true)]);
     table.read("encoded_slash", encoded_slash_keep, keep);
@@ -78,7 +83,6 @@ fn read_route(table: &Table<'_>, plans: &Plans) -> Option<PlacedRoute> {
     table.read_optional("on_limiter_down", on_limiter_down, OnLimiterDown::read);
     for (key, what) in [
         ("cache", "caching answers"),
-        ("meter", "meters other than calls"),
         ("upgrade", "WebSocket"),
         ("items_max", "changing bodies"),
         ("fields", "changing bodies"),
@@ -105,6 +109,8 @@ fn read_route(table: &Table<'_>, plans: &Plans) -> Option<PlacedRoute> {
         name: name_item.filter(|_| given).map(|item| item.offset()),
         feature: table.take("feature").map(|item| item.offset()),
         cost: cost_at,
+        meter: table.take("meter").map(|item| item.offset()),
+        access: table.take("access").map(|item| item.offset()),
     })
 }
 
@@ -183,15 +189,12 @@ fn read_condition(item: &Item<'_>) -> Option<Condition> {
 }
 
 fn read_access(item: &Item<'_>) -> Option<Access> {
-    if item.text()?.value == "jwt" {
-        item.error("access by \"jwt\" comes with a later version; remove it");
-        return None;
-    }
     item.word(&[
         ("key", Access::Key),
         ("public", Access::Public),
         ("optional", Access::Optional),
         ("pass", Access::Pass),
+        ("jwt", Access::Jwt),
     ])
 }
 
@@ -228,14 +231,17 @@ fn read_cost(table: &Table<'_>, cost: &mut Cost) -> Option<usize> {
 /// Keys that ask something of a caller whom the access does not ask for anything.
 fn check_access(table: &Table<'_>, route: &Route) {
     let (access, contradictions): (_, &[&'static str]) = match route.access {
-        Access::Pass => ("pass", &["min_plan", "feature", "cost", "cost_max", "on_limiter_down"]),
-        Access::Public => ("public", &["min_plan", "feature", "cost_max"]),
+        Access::Pass => ("pass", &["min_plan", "feature", "cost", "cost_max", "meter", "on_limiter_down"]),
+        Access::Public => ("public", &["min_plan", "feature", "cost_max", "meter"]),
+        Access::Jwt => ("jwt", &["min_plan", "feature", "cost", "cost_max", "meter", "on_limiter_down"]),
         Access::Key | Access::Optional => return,
     };
     for key in contradictions {
         if let Some(item) = table.take(key) {
             let why = match *key {
                 "cost_max" if access == "public" => "an anonymous caller has no quota that an answer could settle",
+                "meter" if access == "public" => "an anonymous caller has no meters",
+                _ if access == "jwt" => "a token of sign-in has no plan and no limits; write access = \"key\"",
                 _ if access == "pass" => "what passes straight through is neither checked nor counted",
                 _ => "anyone may call it; write access = \"optional\" or \"key\"",
             };

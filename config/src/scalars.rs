@@ -9,8 +9,8 @@ use url::Url;
 
 use crate::item::Item;
 
-/// The longest time any setting may name. Nothing here is meant to take longer than a month.
-const DURATION_SECS_MAX: u64 = 31 * 24 * 60 * 60;
+/// The longest that anything may take. Only what is kept may be kept for longer.
+const DURATION_MOST: Duration = Duration::from_hours(31 * 24);
 
 /// A size with a word for none at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,12 +44,18 @@ impl Item<'_> {
 
     /// A length of time, which may be none.
     pub(crate) fn duration_or_zero(&self) -> Option<Duration> {
-        self.parse("a length of time up to 31d: a whole number and ms, s, m, h or d, such as \"30s\"", parse_duration)
+        self.duration_up_to(DURATION_MOST)
+    }
+
+    fn duration_up_to(&self, most: Duration) -> Option<Duration> {
+        let shown = show_duration(most);
+        let expected = format!("a length of time up to {shown}: a whole number and ms, s, m, h or d, such as \"30s\"");
+        self.parse(&expected, |text| parse_duration(text).filter(|duration| *duration <= most))
     }
 
     /// A length of time between these bounds.
     pub(crate) fn duration_between(&self, least: Duration, most: Duration) -> Option<Duration> {
-        let duration = self.duration_or_zero()?;
+        let duration = self.duration_up_to(most.max(DURATION_MOST))?;
         if !(least..=most).contains(&duration) {
             self.error(format!("`{}` must be from {} to {}", self.key(), show_duration(least), show_duration(most)));
             return None;
@@ -105,6 +111,21 @@ impl Item<'_> {
         })
     }
 
+    /// A web address whose answers are believed, or to which something is told: over TLS, or on this machine.
+    pub(crate) fn guarded_url(&self, what: &str) -> Option<Url> {
+        let url = self.web_url()?;
+        if is_in_the_clear(&url) {
+            let key = self.key();
+            self.error(format!("`{key}` must begin with https://: {what} could be read and changed on the way"));
+            return None;
+        }
+        if url.fragment().is_some() {
+            self.error(format!("`{}` must not hold a `#`", self.key()));
+            return None;
+        }
+        Some(url)
+    }
+
     /// A web address that paths are put behind.
     pub(crate) fn base_url(&self) -> Option<Url> {
         let url = self.web_url()?;
@@ -114,6 +135,17 @@ impl Item<'_> {
         }
         Some(url)
     }
+}
+
+/// Whether a URL leads to another machine without TLS.
+pub(crate) fn is_in_the_clear(url: &Url) -> bool {
+    url.scheme() == "http" && !url.host_str().is_some_and(is_loopback)
+}
+
+/// Whether a host of a URL is this machine, as far as can be told without asking anyone.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 const SIZE: &str = "a size: a whole number and B, KB, MB, GB, KiB, MiB or GiB, such as \"64KiB\"";
@@ -135,8 +167,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "d" => 86_400_000,
         _ => return None,
     };
-    let duration = Duration::from_millis(count.checked_mul(millis_per_unit)?);
-    (duration <= Duration::from_secs(DURATION_SECS_MAX)).then_some(duration)
+    count.checked_mul(millis_per_unit).map(Duration::from_millis)
 }
 
 fn parse_size(text: &str) -> Option<u64> {
@@ -187,12 +218,13 @@ mod tests {
             ("90m", 5_400_000, "90m"),
             ("2 m", 120_000, "2m"),
             ("24h", 86_400_000, "1d"),
+            ("400d", 34_560_000_000, "400d"),
             ("0s", 0, "0s"),
         ] {
             let duration = parse_duration(text).expect(text);
             assert_eq!((duration.as_millis(), show_duration(duration)), (millis, shown.to_owned()), "{text}");
         }
-        for text in ["", "10", "s", "-1s", "1.5s", "10sec", "1_s", "32d", "99999999999999999999s", "1s s", "1e3s"] {
+        for text in ["", "10", "s", "-1s", "1.5s", "10sec", "1_s", "99999999999999999999s", "1s s", "1e3s"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }

@@ -5,7 +5,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use tollgate_config::GatewayConfig;
-use tollgate_domain::Refusal;
+use tollgate_domain::limit::LimitLabel;
+use tollgate_domain::{Reason, Refusal};
 
 use crate::decision::RefusingLimit;
 use crate::limit_headers::seconds;
@@ -55,6 +56,8 @@ pub struct ProblemFacts<'a> {
     pub plan: Option<&'a str>,
     /// The limit that refused.
     pub limit: Option<RefusingLimit>,
+    /// The meter that the call debits; told where that is what refused.
+    pub meter: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +70,8 @@ struct Problem<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meter: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +129,9 @@ impl Problems {
             Refusal::LimiterUnavailable | Refusal::StoreUnavailable => TEMPORARY_REDUCED_CAPACITY,
             _ => "about:blank",
         };
+        let by_meter = facts.limit.is_some_and(|limit| limit.standing.label == LimitLabel::Meter);
+        let meter = facts.meter.filter(|_| by_meter);
+        let violated = |limit: RefusingLimit| vec![meter.map_or_else(|| limit.standing.label.to_string(), Into::into)];
         let upgrade_helps = matches!(refusal, Refusal::UpgradeRequired | Refusal::QuotaExceeded | Refusal::RateLimited);
         let problem = Problem {
             r#type: problem_type,
@@ -133,10 +141,11 @@ impl Problems {
             code: refusal.code(),
             request_id: request_id.as_str(),
             plan: facts.plan,
+            meter,
             limit: facts.limit.map(|limit| limit.standing.limit),
             used: facts.limit.map(|limit| limit.standing.used),
             resets_at: facts.limit.map(|limit| limit.resets_at.to_string()),
-            violated_policies: facts.limit.map(|limit| vec![limit.standing.label.to_string()]),
+            violated_policies: facts.limit.map(violated),
             upgrade_url: self.upgrade_url.as_deref().filter(|_| upgrade_helps),
             signup_url: self.signup_url.as_deref().filter(|_| refusal == Refusal::MissingKey),
         };
@@ -154,6 +163,23 @@ impl Problems {
     }
 }
 
+/// The answer to a call on a `jwt` route without a good token (RFC 6750, section 3). A call without any is not told of
+/// an error in it.
+pub fn invalid_token(detail: &str, reason: Reason, request_id: &RequestId) -> Answer {
+    let mut answer = bad_request(StatusCode::UNAUTHORIZED, Refusal::InvalidToken.code(), detail, request_id);
+    let challenge = if reason == Reason::NoToken {
+        "Bearer realm=\"api\"".to_owned()
+    } else {
+        // What may stand in a description; our own words hold nothing else.
+        let fits = |letter: &char| matches!(letter, ' '..='~') && !matches!(letter, '"' | '\\');
+        let description: String = detail.chars().filter(fits).collect();
+        format!("Bearer realm=\"api\", error=\"invalid_token\", error_description=\"{description}\"")
+    };
+    let challenge = HeaderValue::from_str(&challenge).expect("visible ASCII and spaces");
+    answer.headers.push((WWW_AUTHENTICATE, challenge));
+    answer
+}
+
 /// The answer to a request that cannot be served as it is, for reasons that are no refusal of the contract's table.
 pub fn bad_request(status: StatusCode, code: &str, detail: &str, request_id: &RequestId) -> Answer {
     let problem = Problem {
@@ -164,6 +190,7 @@ pub fn bad_request(status: StatusCode, code: &str, detail: &str, request_id: &Re
         code,
         request_id: request_id.as_str(),
         plan: None,
+        meter: None,
         limit: None,
         used: None,
         resets_at: None,

@@ -117,14 +117,14 @@ impl KeyReader {
 
     /// Whether a bearer token is meant for us: it has an accepted shape, or begins as our keys do (then a typo in
     /// it is ours to refuse). Anything else, such as a session token, belongs to the backend.
-    fn looks_like_a_key(&self, token: &[u8]) -> bool {
+    pub(crate) fn looks_like_a_key(&self, token: &[u8]) -> bool {
         let ours = token.strip_prefix(self.prefix.as_str().as_bytes()).is_some_and(|rest| rest.starts_with(b"_"));
         ours || KeyShape::of(token, &self.prefix, &self.also_accept) != KeyShape::Malformed
     }
 }
 
 /// The token of an `Authorization` value of the scheme `Bearer` (in any case).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }

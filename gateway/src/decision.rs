@@ -2,21 +2,24 @@
 //! test can ask it the same questions the proxy does.
 
 mod debit;
+mod token;
+mod verdict;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method};
-use tollgate_config::{Access, ByteLimit, MethodSet, MountPath, OnLimiterDown, Route};
-use tollgate_domain::limit::{Debit, LimitStanding, Outcome, Standing};
+use http::Method;
+use tollgate_config::{Access, ByteLimit, MountPath, OnLimiterDown, Route};
+use tollgate_domain::limit::{Debit, Outcome};
 use tollgate_domain::{
-    AccessRequest, Anonymous, Clock, KeyId, Period, Plan, Reason, Refusal, Timestamp, decide, decide_anonymous,
-    key_allows, plan_reaches,
+    AccessRequest, Anonymous, Clock, Reason, Refusal, decide, decide_anonymous, key_allows, plan_reaches,
 };
 use tollgate_limiter::{Limiter, Subject};
 
 use debit::{over_limit, refusing_limit};
+pub use token::TokenGate;
+use verdict::passage;
+pub use verdict::{Call, Charge, Denial, Denied, Passage, RefusingLimit, Verdict};
 
 use crate::client_address::limit_subject;
 use crate::cors::preflight_method;
@@ -27,121 +30,6 @@ use crate::metrics::Metrics;
 use crate::router::{Matched, Target};
 use crate::snapshot::Snapshot;
 
-/// What is known of a call when its head has been read and judged.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// Its canonical path.
-    pub path: &'a str,
-    /// Its query as it came.
-    pub query: Option<&'a str>,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-    /// Who calls, as far as it can be believed.
-    pub client: IpAddr,
-    /// The length its body is declared to have.
-    pub body_length: Option<u64>,
-    /// When it began.
-    pub now: Timestamp,
-}
-
-/// What is to be done with a call.
-#[expect(clippy::large_enum_variant, reason = "most calls are forwarded, and an allocation costs more than a copy")]
-pub enum Verdict<L: Limiter> {
-    /// Forward it.
-    Forward(Passage<L>),
-    /// Refuse it.
-    Refuse(Box<Denied<L>>),
-    /// Answer a preflight.
-    Preflight,
-    /// Hand it to the control plane, under the path that follows the mount.
-    Control(Box<str>),
-}
-
-/// A call that goes on.
-pub struct Passage<L: Limiter> {
-    /// The route it takes.
-    pub route: Arc<Route>,
-    /// The key it brought, if it is a good one.
-    pub caller: Option<Arc<KeyEntry<L>>>,
-    /// The plan it runs under.
-    pub plan: Option<Arc<Plan>>,
-    /// Where its key stood.
-    pub places: Places,
-    /// What was debited.
-    pub charge: Option<Charge>,
-    /// How the account stands after it.
-    pub standing: Option<Standing>,
-    /// What would have refused it, were limits enforced.
-    pub would_refuse: Option<(Refusal, Reason)>,
-}
-
-/// What a call debited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Charge {
-    /// The period its units were charged in.
-    pub period: Period,
-    /// Units debited and charged.
-    pub units: u64,
-    /// The lineage of the key whose own limits were debited as well.
-    pub own_key: Option<KeyId>,
-    /// Whether the shared limiter did not answer and has not counted it.
-    pub detached: bool,
-}
-
-/// Why a call is refused.
-#[derive(Clone, Debug)]
-pub enum Denial {
-    /// By the contract's table.
-    Refusal(Refusal, Reason),
-    /// Its path cannot be read safely on this route.
-    BadPath(&'static str),
-    /// Its body is larger than the route takes.
-    BodyTooLarge,
-    /// Routes have its path, but none its method.
-    MethodNotAllowed(MethodSet),
-    /// The control plane serves no such path here.
-    NotFound,
-}
-
-/// A call that is refused, and what an answer, a log line and a metric say of it.
-pub struct Denied<L: Limiter> {
-    /// Why.
-    pub denial: Denial,
-    /// The route it matched.
-    pub route: Option<Arc<Route>>,
-    /// Its key, where it is a known one.
-    pub caller: Option<Arc<KeyEntry<L>>>,
-    /// The plan it would run under.
-    pub plan: Option<Arc<Plan>>,
-    /// How the account stands.
-    pub standing: Option<Standing>,
-    /// The limit that refused.
-    pub limit: Option<RefusingLimit>,
-}
-
-/// The limit that refused a call, and until when it will.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefusingLimit {
-    /// How the account or client stands with it.
-    pub standing: LimitStanding,
-    /// Microseconds until the same call, made by a lone caller, is admitted.
-    pub wait_us: i64,
-    /// The same as an instant.
-    pub resets_at: Timestamp,
-}
-
-impl<L: Limiter> Denied<L> {
-    fn new(denial: Denial, route: Option<&Arc<Route>>) -> Self {
-        Self { denial, route: route.cloned(), caller: None, plan: None, standing: None, limit: None }
-    }
-
-    fn boxed(denial: Denial, route: Option<&Arc<Route>>) -> Box<Self> {
-        Box::new(Self::new(denial, route))
-    }
-}
-
 /// Decides on calls.
 pub struct Decider<L: Limiter> {
     snapshot: ArcSwap<Snapshot>,
@@ -149,6 +37,7 @@ pub struct Decider<L: Limiter> {
     pub directory: Arc<Directory<L>>,
     limiter: Arc<L>,
     keys: KeyReader,
+    tokens: Option<TokenGate>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     mount: Option<MountPath>,
@@ -167,6 +56,8 @@ pub struct DeciderParts<L: Limiter> {
     pub limiter: Arc<L>,
     /// Reads keys.
     pub keys: KeyReader,
+    /// Opens `jwt` routes; without it they answer that they cannot tell.
+    pub tokens: Option<TokenGate>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Tells the time a seeded call is debited at.
@@ -191,6 +82,7 @@ impl<L: Limiter> Decider<L> {
             directory,
             limiter,
             keys,
+            tokens,
             metrics,
             clock,
             mount,
@@ -199,7 +91,7 @@ impl<L: Limiter> Decider<L> {
             on_limiter_down,
         } = parts;
         let snapshot = ArcSwap::from_pointee(snapshot);
-        Self { snapshot, directory, limiter, keys, metrics, clock, mount, max_body, enforce, on_limiter_down }
+        Self { snapshot, directory, limiter, keys, tokens, metrics, clock, mount, max_body, enforce, on_limiter_down }
     }
 
     /// The policy in force; a request takes it once.
@@ -219,10 +111,13 @@ impl<L: Limiter> Decider<L> {
 
     /// Decides on a call.
     pub async fn decide(&self, snapshot: &Snapshot, call: &Call<'_>) -> Verdict<L> {
-        if let Some(rest) = self.mount.as_ref().and_then(|mount| mount.strip(call.path)) {
-            return control(rest);
-        }
         let preflight = snapshot.cors.as_ref().and_then(|_| preflight_method(call.method, call.headers));
+        if let Some(rest) = self.mount.as_ref().and_then(|mount| mount.strip(call.path)) {
+            return match control(rest) {
+                Verdict::Control(_) if preflight.is_some() => Verdict::Preflight,
+                verdict => verdict,
+            };
+        }
         let method = preflight.as_ref().unwrap_or(call.method);
         // The key is read before the route is known, so that the memory which tells of it is fetched while the route is
         // searched: with many keys known, to wait for that memory is much of what a decision costs.
@@ -262,6 +157,8 @@ impl<L: Limiter> Decider<L> {
                 self.check_body(call, route)?;
                 Ok(passage(route, Places::default()))
             }
+            // Put aside, so that no other call carries what this one needs while it waits.
+            Access::Jwt => Box::pin(self.with_token(call, route, places)).await,
             Access::Public => {
                 // A key is ignored here, but it is still ours: it does not go on.
                 self.anonymous(snapshot, call, route, places).await
@@ -285,6 +182,8 @@ impl<L: Limiter> Decider<L> {
         let debit = Debit {
             limits: &plan.limits,
             key: None,
+            // Meters are accounts'.
+            meter: None,
             period: crate::period::calendar_month(call.now),
             cost: route.cost.upfront(),
         };
@@ -343,14 +242,14 @@ impl<L: Limiter> Decider<L> {
         match decided {
             Ok(plan) => {
                 let plan = Arc::clone(plan);
-                self.debit(call, route, caller, plan, places).await
+                self.debit(snapshot, call, route, caller, plan, places).await
             }
             Err((refusal, reason)) => {
                 if self.enforce || refusal != Refusal::UpgradeRequired {
-                    return Err(self.deny_key(&caller, route, refusal, reason).await);
+                    return Err(self.deny_key(snapshot, &caller, route, refusal, reason).await);
                 }
                 if let Err((refusal, reason)) = key_allows(&request, &caller.key) {
-                    return Err(self.deny_key(&caller, route, refusal, reason).await);
+                    return Err(self.deny_key(snapshot, &caller, route, refusal, reason).await);
                 }
                 self.check_body(call, route)?;
                 let plan = caller.entitlement.plan().cloned();
@@ -364,6 +263,7 @@ impl<L: Limiter> Decider<L> {
     /// stands; that of a key that opens nothing tells no more than an unknown one's.
     async fn deny_key(
         &self,
+        snapshot: &Snapshot,
         caller: &Arc<KeyEntry<L>>,
         route: &Arc<Route>,
         refusal: Refusal,
@@ -374,8 +274,15 @@ impl<L: Limiter> Decider<L> {
         if let (Some(plan), Refusal::UpgradeRequired | Refusal::NotAllowed) = (&plan, refusal) {
             let now = self.clock.now();
             let limits = caller.shared_limits().unwrap_or(&plan.limits);
-            let looked = Debit { limits, key: caller.own_limits(), period: caller.period_at(now), cost: 0 };
-            if let Ok(Outcome::Admitted(looked)) = self.debit_seeded(caller, &looked, now).await {
+            let looked = Debit {
+                limits,
+                key: caller.own_limits(),
+                meter: snapshot.meter_debited(route, plan),
+                period: caller.period_at(now),
+                cost: 0,
+            };
+            let looked = self.debit_seeded(caller, &looked, route.meter.as_ref(), now).await;
+            if let Ok(Outcome::Admitted(looked)) = looked {
                 standing = Some(looked.standing);
             }
         }
@@ -436,18 +343,6 @@ fn path_fits(route: &Route, path: &str) -> Result<(), &'static str> {
         return Err("A semicolon is not allowed in this path");
     }
     Ok(())
-}
-
-fn passage<L: Limiter>(route: &Arc<Route>, places: Places) -> Passage<L> {
-    Passage {
-        route: Arc::clone(route),
-        caller: None,
-        plan: None,
-        places,
-        charge: None,
-        standing: None,
-        would_refuse: None,
-    }
 }
 
 fn access_request<'a>(call: &Call<'_>, route: &'a Route) -> AccessRequest<'a> {

@@ -10,13 +10,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tollgate_config::{Policy, RateScope, Settings, UpstreamConfig, UpstreamUrl};
 use tollgate_domain::{Clock, NodeId};
+use tollgate_identity::Verifier;
 use tollgate_limiter::{Limiter, SavedSubject};
 use tollgate_store::{ChangeSink, Feed, KeyRecords, SavedState, Store, StoreError, UsageSink};
 
 use crate::access_log::{AccessLog, AccessLogWriter};
 use crate::answer::Problems;
 use crate::credential::KeyReader;
-use crate::decision::{Decider, DeciderParts};
+use crate::decision::{Decider, DeciderParts, TokenGate};
 use crate::directory::{Directory, DirectoryParts};
 use crate::guard::{GuardSettings, MinimumRate};
 use crate::limit_headers::Forms;
@@ -51,6 +52,8 @@ pub struct GatewayParts<L: Limiter> {
     pub feed: Arc<Feed>,
     /// Limits.
     pub limiter: Arc<L>,
+    /// Verifies tokens on `jwt` routes; `None` without `[auth.jwt]`.
+    pub verifier: Option<Arc<Verifier>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counts.
@@ -131,13 +134,13 @@ impl<L: Limiter> Gateway<L> {
     /// That state cannot be read, or a thread cannot be started.
     pub async fn new(parts: GatewayParts<L>) -> Result<Self, GatewayError> {
         let GatewayParts { settings, policy, store, records, usage, feed, limiter, clock, metrics, node, .. } = parts;
-        let GatewayParts { control, log_output, random, background, .. } = parts;
+        let GatewayParts { verifier, control, log_output, random, background, .. } = parts;
         if L::IN_THIS_PROCESS {
             restore(&*limiter, &*store, &*clock).await?;
         }
         let (log, log_writer) =
             AccessLog::start(settings.log.format, log_output, Arc::clone(&metrics)).map_err(GatewayError::Log)?;
-        let usage = UsageRecorder::new(usage, Arc::clone(&metrics));
+        let usage = UsageRecorder::new(usage, Arc::clone(&metrics), settings.usage.request_log);
         let flusher = UsageFlusher::new(Arc::clone(&usage), Arc::clone(&clock), node);
         let directory = Arc::new(Directory::new(DirectoryParts {
             store: Arc::clone(&store),
@@ -154,6 +157,7 @@ impl<L: Limiter> Gateway<L> {
             directory,
             limiter: Arc::clone(&limiter),
             keys: KeyReader::new(&settings.keys),
+            tokens: verifier.map(|verifier| token_gate(verifier, &settings)),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             mount: settings.gateway.mount.clone(),
@@ -254,6 +258,10 @@ impl<L: Limiter> Serving<L> {
         }
         Ok(Closed { cut_off, usage_lines_lost, subjects_saved })
     }
+}
+
+fn token_gate(verifier: Arc<Verifier>, settings: &Settings) -> TokenGate {
+    TokenGate { verifier, cookie: settings.auth.jwt.as_ref().and_then(|jwt| jwt.cookie.clone()) }
 }
 
 async fn save<L: Limiter>(limiter: &L, store: &dyn Store, clock: &dyn Clock) -> Result<usize, GatewayError> {

@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod answer;
 pub mod client_address;
 mod clock;
+mod cookie;
 pub mod cors;
 pub mod credential;
 pub mod decision;
@@ -25,6 +26,7 @@ mod request_id;
 pub mod router;
 pub mod snapshot;
 pub mod usage;
+pub mod usage_report;
 
 pub use clock::SystemClock;
 pub use gateway::{Closed, Gateway, GatewayError, GatewayParts, Policies, Serving};

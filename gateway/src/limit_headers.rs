@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderName, HeaderValue};
-use tollgate_domain::limit::{LimitStanding, Standing};
+use tollgate_domain::limit::{LimitLabel, LimitStanding, Standing};
 
 /// The names written here, for removing the upstream's own and for exposing ours to browsers.
 pub const NAMES: [HeaderName; 5] = [
@@ -30,17 +30,18 @@ pub struct Forms {
     pub legacy: bool,
 }
 
-/// Hands each header of a standing to `put`. A standing without limits writes none.
-pub fn write(standing: &Standing, forms: Forms, mut put: impl FnMut(HeaderName, HeaderValue)) {
+/// Hands each header of a standing to `put`. A standing without limits writes none. `meter` is what the meter among them
+/// is called.
+pub fn write(standing: &Standing, meter: Option<&str>, forms: Forms, mut put: impl FnMut(HeaderName, HeaderValue)) {
     let Some(tightest) = standing.iter().min_by(|left, right| by_share_left(left, right)) else {
         return;
     };
     let [policy, state, limit, remaining, reset] = NAMES;
     if forms.draft {
         let mut text = BytesMut::with_capacity(standing.len() * 64);
-        write_policy(standing, &mut text);
+        write_policy(standing, meter, &mut text);
         put(policy, value(text.split()));
-        write_state(standing, &mut text);
+        write_state(standing, meter, &mut text);
         put(state, value(text));
     }
     if forms.legacy {
@@ -65,21 +66,26 @@ fn by_share_left(left: &LimitStanding, right: &LimitStanding) -> Ordering {
     scaled(left, right).cmp(&scaled(right, left))
 }
 
-fn write_policy(standing: &Standing, out: &mut BytesMut) {
+fn write_policy(standing: &Standing, meter: Option<&str>, out: &mut BytesMut) {
     for (at, limit) in standing.iter().enumerate() {
-        begin_item(limit, at, out);
+        begin_item(limit, meter, at, out);
         out.put_slice(b";q=");
         put_number(limit.limit, out);
         if let Some(window_secs) = limit.window_secs {
             out.put_slice(b";w=");
             put_number(window_secs, out);
         }
+        if let (LimitLabel::Meter, Some(unit)) = (limit.label, meter) {
+            out.put_slice(b";qu=\"");
+            out.put_slice(unit.as_bytes());
+            out.put_u8(b'"');
+        }
     }
 }
 
-fn write_state(standing: &Standing, out: &mut BytesMut) {
+fn write_state(standing: &Standing, meter: Option<&str>, out: &mut BytesMut) {
     for (at, limit) in standing.iter().enumerate() {
-        begin_item(limit, at, out);
+        begin_item(limit, meter, at, out);
         out.put_slice(b";r=");
         put_number(limit.remaining, out);
         out.put_slice(b";t=");
@@ -87,13 +93,14 @@ fn write_state(standing: &Standing, out: &mut BytesMut) {
     }
 }
 
-fn begin_item(limit: &LimitStanding, at: usize, out: &mut BytesMut) {
+fn begin_item(limit: &LimitStanding, meter: Option<&str>, at: usize, out: &mut BytesMut) {
     if at > 0 {
         out.put_slice(b", ");
     }
     // Names are ASCII words, so the quoted string needs no escapes.
     out.put_u8(b'"');
-    match limit.label.as_str() {
+    let name = if limit.label == LimitLabel::Meter { meter } else { None };
+    match name.or(limit.label.as_str()) {
         Some(name) => out.put_slice(name.as_bytes()),
         None => write!(out, "{}", limit.label).expect("writing to memory does not fail"),
     }
@@ -122,7 +129,6 @@ fn value(text: BytesMut) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use tollgate_domain::Unit;
-    use tollgate_domain::limit::LimitLabel;
 
     use super::*;
 
@@ -156,7 +162,7 @@ mod tests {
 
     fn written(standing: &Standing, forms: Forms) -> Vec<String> {
         let mut lines = Vec::new();
-        write(standing, forms, |name, value| {
+        write(standing, Some("tokens"), forms, |name, value| {
             lines.push(format!("{name}: {}", value.to_str().expect("visible ASCII")));
         });
         lines
@@ -175,6 +181,22 @@ mod tests {
                 "x-ratelimit-reset: 864000",
             ]
         );
+    }
+
+    #[test]
+    fn a_meter_has_an_item_of_its_own_name_and_unit_and_may_be_the_tightest() {
+        let mut standing = standing();
+        standing.push(LimitStanding { label: LimitLabel::Meter, limit: 500, remaining: 3, used: 497, ..standing[2] });
+        let lines = written(&standing, Forms { draft: true, legacy: true });
+        let ends = [
+            r#""month";q=10000, "tokens";q=500;qu="tokens""#,
+            r#""month";r=8214;t=864000, "tokens";r=3;t=864000"#,
+            "x-ratelimit-limit: 500",
+            "x-ratelimit-remaining: 3",
+        ];
+        for (line, end) in lines.iter().zip(ends) {
+            assert!(line.ends_with(end), "{line}");
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ metrics! {
         upstream_connect_errors: IntCounter = "tollgate_upstream_connect_errors_total";
         /// Costs reported by the upstream that were above the route's `cost_max` or no number, and were clamped.
         cost_clamped: IntCounter = "tollgate_cost_clamped_total";
+        /// Usage reported by the upstream that was not counted: malformed and ignored whole, or of a meter that no plan has.
+        usage_reports_rejected: IntCounterVec = "tollgate_usage_reports_rejected_total", Arg::Labels(&["reason"]);
         /// Keys in the process cache.
         keys_cached: IntGauge = "tollgate_keys_cached";
         /// Accounts and clients whose limits have state in memory.
@@ -108,6 +110,8 @@ metrics! {
         usage_lines_stored: IntCounter = "tollgate_usage_lines_stored_total";
         /// Usage lines that wait because neither the ledger nor the spool takes them.
         usage_pending: IntGauge = "tollgate_usage_pending_lines";
+        /// Rows of the request log dropped because they could not be handed over fast enough.
+        request_rows_dropped: IntCounter = "tollgate_request_rows_dropped_total";
         /// Batches of usage in the spool, not yet known to be in the ledger.
         spool_batches: IntGauge = "tollgate_spool_batches";
         /// Size of the spool in bytes.

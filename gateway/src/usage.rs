@@ -3,6 +3,8 @@
 //! A request only adds to a number. A background task takes what was counted a few times a second and hands it over;
 //! a batch that was not taken is brought again under its own number until it is, while counting goes on.
 
+mod requests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,8 +13,11 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tollgate_config::RequestLog;
 use tollgate_domain::{AccountId, Clock, NodeId, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally};
 use tollgate_store::UsageSink;
+
+pub use requests::PendingRequests;
 
 use crate::metrics::Metrics;
 
@@ -22,6 +27,8 @@ const FLUSH_EVERY: Duration = Duration::from_millis(250);
 const ON_ERROR: Duration = Duration::from_millis(500);
 /// Lines in one batch; what is beyond goes into the next.
 const BATCH_SIZE: usize = 20_000;
+/// Rows of the request log in one batch.
+const ROWS_IN_BATCH: usize = 2_000;
 /// How long a seed waits for the counts of its account to reach the ledger before it goes on without them.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 /// Shards of the counting table.
@@ -32,6 +39,7 @@ type Shard = Mutex<HashMap<UsageKey, UsageTally, RandomState>>;
 /// Where requests are counted.
 pub struct UsageRecorder {
     shards: Box<[Shard]>,
+    requests: PendingRequests,
     wake: Notify,
     /// Rounds of taking counts that have begun.
     rounds_taken: AtomicU64,
@@ -42,10 +50,11 @@ pub struct UsageRecorder {
 }
 
 impl UsageRecorder {
-    /// An empty recorder whose counts go there.
-    pub fn new(sink: Arc<dyn UsageSink>, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// An empty recorder whose counts go there, and with them the calls that this log keeps.
+    pub fn new(sink: Arc<dyn UsageSink>, metrics: Arc<Metrics>, log: RequestLog) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            requests: PendingRequests::new(log, Arc::clone(&metrics)),
             wake: Notify::new(),
             rounds_taken: AtomicU64::new(0),
             rounds_handed: watch::Sender::new(0),
@@ -57,6 +66,11 @@ impl UsageRecorder {
     /// Adds what one request was counted as.
     pub fn count(&self, key: UsageKey, tally: &UsageTally) {
         self.shard(key.account).lock().entry(key).or_default().add(tally);
+    }
+
+    /// The calls that are kept one by one.
+    pub fn requests(&self) -> &PendingRequests {
+        &self.requests
     }
 
     /// Waits until what was counted for an account so far is in the ledger, at most for a bounded time.
@@ -131,14 +145,18 @@ impl UsageFlusher {
     }
 
     async fn flush(&mut self, stop: &mut watch::Receiver<bool>) {
+        // Before the counts, so that a row never stands in an earlier batch than what it was counted as.
+        let mut requests = self.recorder.requests.take();
         let mut lines = self.recorder.take();
         let end = self.clock.now().max(self.from);
-        while !lines.is_empty() {
-            let rest = lines.split_off(lines.len().min(BATCH_SIZE));
+        while !lines.is_empty() || !requests.is_empty() {
+            let lines_left = lines.split_off(lines.len().min(BATCH_SIZE));
+            let requests_left = requests.split_off(requests.len().min(ROWS_IN_BATCH));
             self.sequence += 1;
-            let batch = UsageBatch { node: self.node, sequence: self.sequence, start: self.from, end, lines };
+            let (node, sequence, start) = (self.node, self.sequence, self.from);
+            let batch = UsageBatch { node, sequence, start, end, lines, requests };
             self.hand_over(&batch, stop).await;
-            lines = rest;
+            (lines, requests) = (lines_left, requests_left);
         }
         self.from = end;
         self.recorder.rounds_handed.send_modify(|round| *round += 1);

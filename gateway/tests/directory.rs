@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_config::RequestLog;
 use tollgate_domain::{
     AccountId, Clock, IpRules, KeyHash, KeyHasher, KeyId, KeyLimits, KeyPrefix, KeyState, PlainKey, SECOND_US,
     Timestamp,
@@ -67,7 +68,7 @@ async fn fixture() -> Fixture {
         feed: Arc::clone(&feed),
         stale_keys_for: STALE_FOR,
         limiter: Arc::new(InProcess::new(InProcessSettings::default())),
-        usage: UsageRecorder::new(direct, Arc::clone(&metrics)),
+        usage: UsageRecorder::new(direct, Arc::clone(&metrics), RequestLog::Off),
         metrics,
         clock: Arc::new(SystemClock),
     });

@@ -1,9 +1,10 @@
 //! The files that users begin with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tollgate_config::{Access, Allowed, DEFAULT_FILE, LogFormat, OnLimiterDown, load};
-use tollgate_domain::QuotaPeriod;
+use tollgate_config::{Access, Allowed, Config, DEFAULT_FILE, JwtKeys, LogFormat, OnLimiterDown, load, parse};
+use tollgate_domain::{LimitSet, MeterName, QuotaPeriod};
 
 use crate::good;
 
@@ -20,9 +21,12 @@ fn every_example_passes_with_any_value_of_its_variables() {
     let paths = examples();
     assert!(!paths.is_empty());
     for path in paths {
-        let long =
-            ["a much longer value, with spaces", "%41@/:#?[]&;=+\\\"'`${X} and more of such", "0123456789abcdef"];
-        for value in ["x", "0", "/", "%", "@"].into_iter().chain(long) {
+        let long = [
+            "a much longer value, with spaces",
+            "%41@/:#?[]&;=+\\\"'`${X} and more of such",
+            "0123456789abcdef0123456789abcdef",
+        ];
+        for value in ["x", "0", "/", "%", "@", "0123456789abcdef"].into_iter().chain(long) {
             let loaded = load(&path, &|_: &str| Some(value.to_owned()));
             let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
             // A short token draws a warning.
@@ -76,6 +80,93 @@ fn releaseradar_is_what_its_documents_ask() {
     assert!(!cors.credentials);
     assert!(matches!(cors.origins, Allowed::Only(origins) if origins.len() == 1));
     assert_eq!(cors.methods, Allowed::Only(vec![http::Method::GET, http::Method::POST, http::Method::OPTIONS]));
+}
+
+fn example(name: &str) -> Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+    let loaded = load(&path, &|name: &str| Some(format!("the-long-enough-value-of-{name}")));
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.warnings, []);
+    loaded.config
+}
+
+#[test]
+fn pyresolve_is_what_its_document_asks() {
+    let Config { settings, policy, .. } = example("pyresolve.toml");
+    assert_eq!(settings.keys.prefix.as_str(), "pyr_live");
+    assert_eq!(settings.gateway.invalid_key_status, http::StatusCode::UNAUTHORIZED);
+    let jwt = settings.auth.jwt.expect("tokens of an outside service");
+    assert!(matches!(jwt.keys, JwtKeys::Secret(_)));
+    assert_eq!((&*jwt.name_claim, jwt.audience), ("user_metadata.name", vec!["authenticated".to_owned()]));
+    let reported: Vec<_> = settings.usage.client_reported.iter().map(MeterName::as_str).collect();
+    assert_eq!(reported, ["migrations", "scans", "llm_calls", "files_changed", "tokens"]);
+    assert_eq!(policy.plans.default_plan().map(|plan| plan.name.as_str()), Some("free"));
+    for (name, migrations, llm, price) in [
+        ("free", Some(5), false, Some("0 USD/month")),
+        ("pro", Some(50), true, Some("19 USD/month")),
+        ("unlimited", None, true, Some("49 USD/month")),
+        ("enterprise", None, true, None),
+    ] {
+        let plan = policy.plans.get(name).expect(name);
+        assert_eq!(plan.meters.get("migrations").map(|quota| quota.limit), Some(migrations), "{name}");
+        assert_eq!((plan.features.contains("llm"), plan.api), (llm, true), "{name}");
+        assert_eq!(plan.price.as_ref().map(ToString::to_string).as_deref(), price, "{name}");
+        assert_eq!(plan.limits, LimitSet::default(), "{name} limits nothing but meters");
+    }
+    for (path, access, feature, meter) in [
+        ("/", Access::Pass, None, None),
+        ("/health", Access::Pass, None, None),
+        ("/migrate/tier1", Access::Optional, None, Some("migrations")),
+        ("/migrate/tier2", Access::Key, Some("llm"), Some("migrations")),
+        ("/migrate/tier3", Access::Key, Some("llm"), Some("migrations")),
+    ] {
+        let route = policy.routes.iter().find(|route| route.path.matches(path)).expect(path);
+        assert_eq!((route.access, route.feature.as_deref()), (access, feature), "{path}");
+        assert_eq!(route.meter.as_ref().map(MeterName::as_str), meter, "{path}");
+    }
+    assert!(!policy.routes.iter().any(|route| route.path.matches("/migrate")), "denied by default");
+    let cors = policy.cors.expect("a CORS section");
+    assert!(matches!(cors.origins, Allowed::Only(origins) if origins.len() == 2));
+    assert_eq!((cors.methods, cors.headers, cors.credentials), (Allowed::Any, Allowed::Any, false));
+}
+
+#[test]
+fn weather_is_what_its_document_asks() {
+    let Config { settings, policy, .. } = example("weather.toml");
+    assert_eq!(settings.keys.query.as_deref(), Some("api_key"));
+    assert_eq!(settings.portal.session, Duration::from_hours(24));
+    assert_eq!(policy.plans.default_plan().map(|plan| plan.name.as_str()), Some("free"));
+    assert_eq!(policy.plans.iter().count(), 4);
+    for (name, windows, max_keys, price) in [
+        ("free", ["60/hour", "1000/day", "10000/30d"], 2, "0 USD/month"),
+        ("pro", ["600/hour", "10000/day", "250000/30d"], 10, "29 USD/month"),
+        ("business", ["3000/hour", "50000/day", "1000000/30d"], 50, "99 USD/month"),
+        ("enterprise", ["10000/hour", "200000/day", "5000000/30d"], 200, "499 USD/month"),
+    ] {
+        let plan = policy.plans.get(name).expect(name);
+        let read: Vec<_> =
+            plan.limits.windows.iter().map(|window| format!("{}/{}", window.limit, window.length)).collect();
+        assert_eq!(read, windows, "{name}");
+        assert_eq!((plan.limits.quota.limit, plan.max_keys), (None, Some(max_keys)), "{name}");
+        assert_eq!(plan.limits.bucket.is_some(), name == "enterprise", "{name}");
+        assert_eq!(plan.price.as_ref().map(ToString::to_string).as_deref(), Some(price), "{name}");
+        assert!(!plan.highlights.is_empty() && plan.display_name.is_some(), "{name}");
+    }
+}
+
+/// What stands in an example as a comment for its reader to take out of it is right too.
+#[test]
+fn the_mail_that_weather_leaves_to_its_reader_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/weather.toml");
+    let text = std::fs::read_to_string(path).expect("a readable example");
+    let shown =
+        |line: &&str| ["[mail]", "server =", "password =", "from ="].iter().any(|start| line.starts_with(start));
+    let mail: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# ")).filter(shown).collect();
+    assert_eq!(mail.len(), 4);
+    let whole = format!("{text}\n{}", mail.join("\n"));
+    let loaded = parse(&whole, Path::new("weather.toml"), &|_: &str| Some("any".into()));
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.config.settings.mail.is_some() && loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Every rule of the file, broken one at a time: what is said, and where.
 
 mod cors;
+mod customers;
 mod fleet;
 mod later;
 mod plans;

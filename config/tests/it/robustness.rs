@@ -66,6 +66,27 @@ fn any_file() -> impl Strategy<Value = String> {
         "é\u{1F600}",
         "\u{feff}",
         "# comment\n",
+        "[auth.jwt]\n",
+        "[mail]\n",
+        "[portal]\n",
+        "[usage]\n",
+        "secret = \"${HARD}\"\n",
+        "jwks_url = \"http://[::1]:0/é#\"\n",
+        "audience = [\"a\", \"\"]\n",
+        "leeway = \"1m\"\n",
+        "server = \"smtps://${HARD}@[::1]:${PORT}\"\n",
+        "server = \"smtp+plain://%ff:%00@\"\n",
+        "from = \"<\u{e9}@>\"\n",
+        "password = \"${HARD}\"\n",
+        "session = \"31d\"\n",
+        "client_reported = [\"tokens\", 3]\n",
+        "notices = [100, 4294967296]\n",
+        "request_log = \"1/é\"\n",
+        "notice_webhook = \"https://\"\n",
+        "meters = { tokens = \"1/month\", \"é\" = 3 }\n",
+        "meters = []\n",
+        "meter = \"tokens\"\n",
+        "access = \"jwt\"\n",
         "a.b.c = 1979-05-27T07:32:00Z\n",
     ]);
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
@@ -153,6 +174,7 @@ fn a_file_that_sets_nothing_is_the_defaults_and_says_so() {
 fn what_operators_are_shown_means_the_same_when_read_again() {
     let text = r#"
         [gateway]
+        public_url = "https://api.example.com"
         listen = ["127.0.0.1:8080", "[::1]:8080"]
         trusted_proxies = ["10.0.0.0/8"]
         max_body = "10MB"
@@ -162,6 +184,25 @@ fn what_operators_are_shown_means_the_same_when_read_again() {
         host = "backend"
         [keys]
         also_accept = ["rk_*"]
+        [auth.jwt]
+        jwks_url = "https://auth.example.com/keys?a=%20b"
+        issuer = "https://auth.example.com/"
+        audience = ["b", "a"]
+        leeway = "90s"
+        cookie = "access"
+        name_claim = "user.name"
+        [mail]
+        server = "smtp+plain://[::1]"
+        from = "Acme, Inc. <noreply@acme.com>"
+        [portal]
+        session = "90m"
+        signup = false
+        [usage]
+        client_reported = ["images"]
+        request_log = "1/1_00"
+        notices = [100, 5]
+        retention = "366d"
+        key_expiry_notice = "0s"
         [accounts]
         default_plan = "pro"
         [plans.pro]
@@ -173,6 +214,10 @@ fn what_operators_are_shown_means_the_same_when_read_again() {
         quota_period = "rolling-30d"
         max_keys = 0
         features = ["b", "a"]
+        [plans.pro.meters]
+        tokens = "1_000_000/month"
+        images = "unlimited"
+        none = "0/month"
         [plans.none]
         rate = "0/minute"
         [plans.public]
@@ -189,6 +234,12 @@ fn what_operators_are_shown_means_the_same_when_read_again() {
         [[routes]]
         path = "/pass"
         access = "pass"
+        [[routes]]
+        path = "/jwt"
+        access = "jwt"
+        [[routes]]
+        path = "/metered"
+        meter = "tokens"
         [cors]
         origins = ["*"]
         headers = ["Content-Type"]

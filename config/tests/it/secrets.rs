@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tollgate_config::{AdminToken, changed_settings, load, parse};
+use tollgate_config::{AdminToken, JwtKeys, changed_settings, load, parse};
 
 use crate::{environment, good};
 
@@ -29,12 +29,17 @@ fn secrets_come_from_the_file_the_environment_or_a_file_of_their_own() {
 #[test]
 fn nothing_that_is_printed_holds_a_secret() {
     let text = "[admin]\ntoken = \"literal-token-of-some-length\"\n[keys]\npepper = \"${WORD}\"\n\
-                [upstream]\nadd_headers = { x-one = \"${WORD}\" }\n";
+                [upstream]\nadd_headers = { x-one = \"${WORD}\" }\n\
+                [gateway]\npublic_url = \"https://api.example.com\"\n\
+                [auth.jwt]\nsecret = \"literal-token-of-at-least-32-bytes\"\n\
+                [mail]\nserver = \"smtps://me@mail\"\npassword = \"${WORD}\"\nfrom = \"a@b\"\n\
+                [usage]\nservice_token = \"literal-token-of-a-backend\"\n\
+                notice_webhook = \"https://example.com\"\nnotice_webhook_secret = \"${WORD}\"\n";
     let loaded = good(text);
     let printed = format!("{loaded:?}\n{}\n{}", loaded.config.to_redacted_toml(), loaded.config.hash());
     assert!(!printed.contains(SECRET), "{printed}");
     assert!(!printed.contains("literal-token"), "{printed}");
-    assert_eq!(printed.matches("\"[redacted]\"").count(), 3, "{printed}");
+    assert_eq!(printed.matches("\"[redacted]\"").count(), 7, "{printed}");
 }
 
 #[test]
@@ -64,6 +69,17 @@ fn no_diagnostic_holds_the_value_of_a_variable_or_a_secret() {
         "[plans.a]\nstripe_prices = [\"${WORD}\"]\n[plans.b]\nstripe_prices = [\"${WORD}\"]",
         "[[routes]]\npath = \"${WORD}\"\n[[routes]]\npath = \"/${WORD}//\"\nname = \"${WORD} \"\nmethods = [\"${WORD}\"]",
         "[cors]\norigins = [\"${WORD}\"]",
+        "[auth.jwt]\nsecret = \"hunter2-from-the-file\"\njwks_url = \"http://${WORD}\"\nissuer = \" ${WORD}\"",
+        "[auth.jwt]\njwks_url = \"https://me:hunter2@auth.example.com/\"\naudience = [\" ${WORD}\"]\nleeway = \"${WORD}\"",
+        "[auth.jwt]\nsecret_file = \"${WORD}\"\ncookie = \"${WORD} \"\nname_claim = \"${WORD}.\"",
+        "[mail]\nserver = \"smtps://me:hunter2-from-the-environment@mail\"\nfrom = \"${WORD}\"",
+        "[mail]\nserver = \"smtps://${WORD}@mail/x\"\npassword = [\"hunter2\"]\nfrom = \"${WORD}\"",
+        "[mail]\nserver = \"smtp://mail\"\npassword = \"hunter2\"",
+        "[portal]\nsession = \"${WORD}\"",
+        "[usage]\nclient_reported = [\"${WORD}\"]\nservice_token = \"${WORD}\\n\"\nrequest_log = \"${WORD}\"",
+        "[usage]\nretention = \"${WORD}\"\nnotices = [\"${WORD}\"]\nnotice_webhook = \"${WORD}\"",
+        "[usage]\nnotice_webhook = \"https://me:hunter2@example.com/\"\nnotice_webhook_secret = \"hunter2\"",
+        "[plans.pro]\nmeters = { tokens = \"${WORD}\" }\n[[routes]]\npath = \"/a\"\nmeter = \"${WORD}\"",
     ] {
         let problems = parse(text, Path::new("tollgate.toml"), &environment).expect_err(text).to_string();
         assert!(!problems.contains("hunter2"), "{text}\n{problems}");
@@ -82,4 +98,46 @@ fn a_changed_secret_is_a_changed_setting() {
     ] {
         assert_eq!(changed_settings(&old, &settings(text)), changed, "{text}");
     }
+}
+
+#[test]
+fn secrets_of_what_customers_meet_come_from_files_and_are_no_part_of_the_hash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, content) in [
+        ("jwt", "0123456789abcdef0123456789abcdef\n"),
+        ("smtp", " pass word \n"),
+        ("token", "token-of-the-backend\n"),
+        ("hook", "secret-of-the-hook\n"),
+    ] {
+        std::fs::write(folder.path().join(name), content).expect("a written secret");
+    }
+    let path = folder.path().join("tollgate.toml");
+    let rest = "[gateway]\npublic_url = \"https://a.example\"\n";
+    let text = format!(
+        "{rest}[auth.jwt]\nsecret_file = \"jwt\"\n\
+         [mail]\nserver = \"smtp://me@mail\"\npassword_file = \"smtp\"\nfrom = \"a@b\"\n\
+         [usage]\nservice_token_file = \"token\"\n\
+         notice_webhook = \"https://a.example\"\nnotice_webhook_secret_file = \"hook\"\n"
+    );
+    std::fs::write(&path, text).expect("a written file");
+    let read = || load(&path, &environment).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let before = read();
+    let settings = &before.settings;
+    let Some(JwtKeys::Secret(jwt)) = settings.auth.jwt.as_ref().map(|jwt| &jwt.keys) else { panic!("{settings:?}") };
+    let mail = settings.mail.as_ref().and_then(|mail| mail.password.as_ref());
+    let hook = settings.usage.notice_webhook.as_ref().map(|hook| &hook.secret);
+    let revealed = [Some(jwt), mail, settings.usage.service_token.as_ref(), hook];
+    let revealed = revealed.map(|secret| secret.map(tollgate_config::Secret::reveal));
+    let expected = ["0123456789abcdef0123456789abcdef", " pass word ", "token-of-the-backend", "secret-of-the-hook"];
+    assert_eq!(revealed, expected.map(Some));
+
+    for name in ["jwt", "smtp", "token", "hook"] {
+        std::fs::write(folder.path().join(name), "another-secret-of-32-bytes-at-least").expect("a written secret");
+    }
+    let after = read();
+    assert_eq!(after.hash(), before.hash());
+    assert_eq!(
+        changed_settings(&before.settings, &after.settings),
+        ["auth.jwt.secret", "mail.password", "usage.service_token", "usage.notice_webhook_secret"]
+    );
 }

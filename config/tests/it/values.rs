@@ -1,15 +1,15 @@
 //! What good files mean.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tollgate_config::{
-    Access, ByteLimit, Condition, Config, Cost, Database, LimiterMode, OnLimiterDown, RateScope, Route, Scheme,
-    Threads, changed_settings, parse,
+    Access, ByteLimit, Condition, Config, Cost, Database, JwtKeys, LimiterMode, MailTls, OnLimiterDown, RateScope,
+    RequestLog, Route, Scheme, Threads, changed_settings, parse,
 };
-use tollgate_domain::{LimitSet, Plan};
+use tollgate_domain::{LimitSet, MeterName, Plan};
 
 use crate::{environment, good};
 
@@ -120,6 +120,78 @@ fn plans_carry_what_is_shown_and_what_gates() {
 }
 
 #[test]
+fn meters_are_units_a_month_or_only_counted() {
+    let plan = plan("meters = { migrations = \"5/month\", tokens = \"unlimited\", none = \"0/month\" }");
+    let meters: Vec<_> = plan.meters.iter().map(|(name, quota)| (name.as_str(), quota.limit)).collect();
+    assert_eq!(meters, [("migrations", Some(5)), ("none", Some(0)), ("tokens", None)]);
+    let text =
+        "[plans.pro]\nmeters = { tokens = \"9/month\" }\n[[routes]]\npath = \"/a\"\nmeter = \"tokens\"\ncost_max = 9";
+    let route = good(text).config.policy.routes.remove(0);
+    assert_eq!(route.meter.as_ref().map(MeterName::as_str), Some("tokens"));
+}
+
+#[test]
+fn what_customers_sign_in_with_is_typed() {
+    let text = "[auth.jwt]\njwks_url = \"http://127.0.0.1:9/keys\"\naudience = \"api\"\ncookie = \"access\"\n";
+    let jwt = good(text).config.settings.auth.jwt.expect("the section");
+    let JwtKeys::Jwks(url) = &jwt.keys else { panic!("{:?}", jwt.keys) };
+    assert_eq!(url.as_str(), "http://127.0.0.1:9/keys");
+    assert_eq!((jwt.audience, jwt.issuer, jwt.leeway), (vec!["api".to_owned()], None, Duration::from_mins(1)));
+    assert_eq!((jwt.cookie.as_deref(), &*jwt.name_claim), (Some("access"), "name"));
+    assert_eq!(good("[portal]\nsession = \"1h\"").config.settings.portal.session, Duration::from_hours(1));
+    assert_eq!(good("").config.settings.auth.jwt, None);
+}
+
+#[test]
+fn mail_is_typed() {
+    let server = |text: &str| {
+        let text = format!(
+            "[gateway]\npublic_url = \"https://a.example\"\n[mail]\nfrom = \"Acme, Inc. <a@acme.com>\"\nserver = \"{text}\"\n"
+        );
+        good(&text).config.settings.mail.expect("the section")
+    };
+    let mail = server("smtps://no-reply%40acme.com@[2001:db8::1]:2465\"\npassword = \"${HARD}");
+    assert_eq!((&*mail.host, mail.port, mail.tls), ("2001:db8::1", 2465, MailTls::Implicit));
+    assert_eq!(mail.user.as_deref(), Some("no-reply@acme.com"));
+    assert_eq!(mail.password.as_ref().map(tollgate_config::Secret::reveal), Some("p@ss/w:rd#?%41 é"));
+    assert_eq!(&*mail.from, "\"Acme, Inc.\" <a@acme.com>");
+    // A variable's value is the user as it is.
+    let mail = server("smtp://${HARD}@mail\"\npassword = \"x");
+    assert_eq!((mail.user.as_deref(), mail.port, mail.tls), (Some("p@ss/w:rd#?%41 é"), 587, MailTls::StartTls));
+    let mail = server("smtp+plain://localhost");
+    assert_eq!((mail.user, mail.password, mail.port, mail.tls), (None, None, 25, MailTls::None));
+}
+
+#[test]
+fn what_is_kept_of_use_is_typed() {
+    let usage = |text: &str| {
+        good(&format!("[usage]\n{text}\n[plans.p]\nmeters = {{ scans = \"1/month\" }}")).config.settings.usage
+    };
+    for (text, expected) in [
+        ("off", RequestLog::Off),
+        ("all", RequestLog::All),
+        ("1/1", RequestLog::All),
+        ("1/1_000", RequestLog::Sampled(NonZeroU32::new(1_000).expect("a thousand"))),
+    ] {
+        assert_eq!(usage(&format!("request_log = \"{text}\"")).request_log, expected, "{text}");
+    }
+    let usage = usage("client_reported = [\"scans\"]\nnotices = [100, 50]\nretention = \"366d\"");
+    assert_eq!(usage.client_reported.iter().map(MeterName::as_str).collect::<Vec<_>>(), ["scans"]);
+    assert_eq!((usage.notices, usage.retention), (vec![50, 100], Duration::from_hours(366 * 24)));
+}
+
+#[test]
+fn a_policy_that_needs_a_setting_of_a_new_file_waits_for_the_restart_too() {
+    let keys = "[auth.jwt]\njwks_url = \"https://a.example/keys\"\n";
+    let with_route = good(&format!("{keys}[[routes]]\nname = \"mine\"\npath = \"/me\"\naccess = \"jwt\"")).config;
+    let without = good("").config;
+    let unmet = with_route.policy.unmet_by(&without.settings);
+    assert_eq!(unmet.as_deref(), Some("the route `mine` has access = \"jwt\", and [auth.jwt] takes a restart"));
+    assert_eq!(with_route.policy.unmet_by(&with_route.settings), None);
+    assert_eq!(without.policy.unmet_by(&with_route.settings), None);
+}
+
+#[test]
 fn a_route_without_more_than_a_path_is_keyed_and_costs_one() {
     let route = only_route("path = \"/reports/{id}/*\"");
     assert_eq!(route.name.as_str(), "reports-id-all");
@@ -176,6 +248,14 @@ fn changed_settings_are_named_and_policy_is_none_of_them() {
         ("[gateway]\ndrain_timeout = \"30_000ms\"", vec![], true),
         ("[plans.pro]\nrate = \"1/minute\"", vec![], false),
         ("[cors]\norigins = [\"https://example.com\"]", vec![], false),
+        ("[portal]\nsignup = false\n[usage]\nnotices = []", vec!["portal.signup", "usage.notices"], false),
+        ("[usage]\nnotices = [100, 90, 75]\nretention = \"400d\"\n[auth]", vec![], true),
+        ("[plans.pro]\nmeters = { tokens = \"1/month\" }", vec![], false),
+        (
+            "[auth.jwt]\njwks_url = \"https://a.example/\"",
+            vec!["auth.jwt.jwks_url", "auth.jwt.audience", "auth.jwt.leeway", "auth.jwt.name_claim"],
+            false,
+        ),
     ] {
         let new = good(text).config;
         assert_eq!(changed_settings(&old.settings, &new.settings), changed, "{text}");

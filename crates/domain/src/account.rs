@@ -20,6 +20,8 @@ pub struct Account {
     pub email: String,
     /// What it is called, if anything.
     pub name: Option<String>,
+    /// Who it is to the backend's own sign-in: the subject of the tokens it signs in with.
+    pub subject: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The plan an operator set; it holds until lifted, whatever a subscription says.

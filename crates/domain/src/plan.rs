@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::limit::LimitSet;
+use crate::limit::{LimitSet, Quota};
+use crate::meter::MeterName;
 use crate::period::QuotaPeriod;
 use crate::price::Price;
 use crate::rate::Rate;
@@ -64,7 +65,9 @@ pub struct Plan {
     pub rate: Option<Rate>,
     /// Bucket, windows and quota.
     pub limits: LimitSet,
-    /// How its quota periods are laid.
+    /// Units of each meter a period; a meter that is not among them is counted without a limit.
+    pub meters: BTreeMap<MeterName, Quota>,
+    /// How the periods of its quota and meters are laid.
     pub quota_period: QuotaPeriod,
     /// How many active keys an account may have; `None` is unlimited.
     pub max_keys: Option<u64>,
@@ -87,6 +90,7 @@ impl Plan {
             price: None,
             rate: None,
             limits: LimitSet::default(),
+            meters: BTreeMap::new(),
             quota_period: QuotaPeriod::default(),
             max_keys: None,
             features: BTreeSet::new(),

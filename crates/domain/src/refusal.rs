@@ -13,9 +13,11 @@ pub enum Refusal {
     UpgradeRequired,
     /// The key's scopes, read-only mark or IP rules forbid it.
     NotAllowed,
+    /// The route takes tokens of the backend's own sign-in, and none that is good was sent.
+    InvalidToken,
     /// Bucket or window.
     RateLimited,
-    /// Quota.
+    /// Quota or meter.
     QuotaExceeded,
     /// The limiter does not answer, and the route is to close then.
     LimiterUnavailable,
@@ -29,12 +31,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, for tables and their tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::MissingKey,
         Self::InvalidKey,
         Self::AccountDisabled,
         Self::UpgradeRequired,
         Self::NotAllowed,
+        Self::InvalidToken,
         Self::RateLimited,
         Self::QuotaExceeded,
         Self::LimiterUnavailable,
@@ -46,7 +49,7 @@ impl Refusal {
     /// The HTTP status; an invalid key's may be configured to differ.
     pub fn status(self) -> u16 {
         match self {
-            Self::MissingKey => 401,
+            Self::MissingKey | Self::InvalidToken => 401,
             Self::UpgradeRequired => 402,
             Self::InvalidKey | Self::AccountDisabled | Self::NotAllowed => 403,
             Self::RateLimited | Self::QuotaExceeded => 429,
@@ -64,6 +67,7 @@ impl Refusal {
             Self::AccountDisabled => "account_disabled",
             Self::UpgradeRequired => "upgrade_required",
             Self::NotAllowed => "not_allowed",
+            Self::InvalidToken => "invalid_token",
             Self::RateLimited => "rate_limited",
             Self::QuotaExceeded => "quota_exceeded",
             Self::LimiterUnavailable => "limiter_unavailable",
@@ -73,7 +77,8 @@ impl Refusal {
         }
     }
 
-    /// The detail, where it does not depend on the configuration; the header in a missing key's does.
+    /// The detail, where it does not depend on the call or the configuration: the header in a missing key's does, and
+    /// an invalid token's says why it is.
     pub fn detail(self) -> &'static str {
         match self {
             Self::MissingKey => "Missing x-api-key",
@@ -81,6 +86,7 @@ impl Refusal {
             Self::AccountDisabled => "Account disabled",
             Self::UpgradeRequired => "Upgrade required for this endpoint",
             Self::NotAllowed => "Key not allowed for this endpoint",
+            Self::InvalidToken => "Invalid token",
             Self::RateLimited => "Rate limit exceeded",
             Self::QuotaExceeded => "Monthly API quota exceeded",
             Self::LimiterUnavailable => "Rate limiter unavailable",
@@ -132,6 +138,12 @@ pub enum Reason {
     Window,
     /// The quota, or the key's own cap.
     Quota,
+    /// The meter that the route debits.
+    Meter,
+    /// No token was sent.
+    NoToken,
+    /// The token is not good: malformed, forged, over, or not for this audience.
+    BadToken,
     /// A backend of ours or the customer's.
     Unavailable,
 }
@@ -159,6 +171,9 @@ impl Reason {
             Self::Burst => "burst",
             Self::Window => "window",
             Self::Quota => "quota",
+            Self::Meter => "meter",
+            Self::NoToken => "no_token",
+            Self::BadToken => "bad_token",
             Self::Unavailable => "unavailable",
         }
     }

@@ -1,6 +1,7 @@
 //! Usage as it is counted: by whom, on what, with what end, and in which period.
 
 use crate::id::{AccountId, KeyId, NodeId};
+use crate::meter::MeterName;
 use crate::period::Period;
 use crate::route::RouteName;
 use crate::time::Timestamp;
@@ -64,6 +65,8 @@ pub struct UsageKey {
     pub status: StatusClass,
     /// The quota period it was charged in.
     pub period: Period,
+    /// The meter whose units are counted; `None` for calls.
+    pub meter: Option<MeterName>,
     /// Whether the shared limiter has not counted it, because it did not answer then: it must hear of it from the ledger.
     pub detached: bool,
 }
@@ -71,7 +74,7 @@ pub struct UsageKey {
 /// What was counted. All of it adds up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsageTally {
-    /// Calls that were forwarded.
+    /// Calls that were forwarded; of a meter, the calls and events that it was counted by.
     pub calls: u64,
     /// Units debited from bucket and windows.
     pub units_debited: u64,
@@ -103,6 +106,35 @@ pub struct UsageLine {
     pub tally: UsageTally,
 }
 
+/// One call as the optional request log keeps it. It never holds a query or a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRow {
+    /// The request's id, as its answer told it.
+    pub request: String,
+    /// When its head had been read.
+    pub at: Timestamp,
+    /// Who called.
+    pub account: AccountId,
+    /// With which key.
+    pub key: KeyId,
+    /// What was called.
+    pub route: RouteName,
+    /// How.
+    pub method: String,
+    /// The canonical path, cut to 256 bytes.
+    pub path: String,
+    /// The answer's status.
+    pub status: u16,
+    /// From the head to the end of the answer, in microseconds.
+    pub duration_us: u64,
+    /// Units charged to the quota.
+    pub units: u64,
+    /// The quota period it was charged in, where it was charged.
+    pub period: Option<Period>,
+    /// The word of the finer reason, where it was refused, or would have been.
+    pub reason: Option<String>,
+}
+
 /// What one node counted in one stretch of time. Stored once, however often it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageBatch {
@@ -116,4 +148,6 @@ pub struct UsageBatch {
     pub end: Timestamp,
     /// What was counted.
     pub lines: Vec<UsageLine>,
+    /// Calls to be kept one by one, where that is asked for.
+    pub requests: Vec<RequestRow>,
 }

@@ -27,7 +27,7 @@ fn limits(windows: &[(u64, Unit)]) -> LimitSet {
 }
 
 fn one(limits: &LimitSet) -> Debit<'_> {
-    Debit { limits, key: None, period: Period { start: START, end: START + 31 * DAY_US }, cost: 1 }
+    Debit { limits, key: None, meter: None, period: Period { start: START, end: START + 31 * DAY_US }, cost: 1 }
 }
 
 fn ready<T>(answer: impl Future<Output = T>) -> T {
@@ -41,7 +41,8 @@ fn seeded(limiter: &InProcess, number: usize, limits: &LimitSet) -> Handle {
     let mut random = [0; 10];
     random[2..].copy_from_slice(&u64::try_from(number).expect("an account's number").to_be_bytes());
     let handle = limiter.open(Subject::Account(AccountId::new(START, random)));
-    let seed = Seed { since: Timestamp::EPOCH, account: Spending::default(), key: None, ledger_position: 0 };
+    let seed =
+        Seed { since: Timestamp::EPOCH, account: Spending::default(), key: None, meter: None, ledger_position: 0 };
     assert_eq!(ready(limiter.seed(&handle, limiter.ticket(), &one(limits), &seed, START)), Ok(true));
     handle
 }

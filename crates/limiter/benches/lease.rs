@@ -54,7 +54,7 @@ fn local_spends(criterion: &mut Criterion) {
         let leases = Leases::new(Generous, Tokio::new(runtime.handle().clone()), settings);
         let subject = Subject::Account(AccountId::new(START, [1; 10]));
         let entry = Arc::new(LeaseEntry::new(subject));
-        let debit = Debit { limits: &limits, key: None, period: PERIOD, cost: 1 };
+        let debit = Debit { limits: &limits, key: None, meter: None, period: PERIOD, cost: 1 };
         group.bench_function(name, |bencher| {
             bencher.iter(|| black_box(ready(leases.debit(&entry, black_box(&debit)))));
         });

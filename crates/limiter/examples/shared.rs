@@ -36,13 +36,13 @@ fn roomy(windows: &[Unit]) -> LimitSet {
 fn one(limits: &LimitSet) -> Debit<'_> {
     let day = now().as_micros().div_euclid(DAY_US) * DAY_US;
     let period = Period { start: Timestamp::from_micros(day), end: Timestamp::from_micros(day + 31 * DAY_US) };
-    Debit { limits, key: None, period, cost: 1 }
+    Debit { limits, key: None, meter: None, period, cost: 1 }
 }
 
 async fn seeded<L: Limiter>(limiter: &L, subject: Subject, limits: &LimitSet) -> L::Handle {
     let handle = limiter.open(subject);
     let since = Timestamp::from_micros(i64::MIN);
-    let seed = Seed { since, account: Spending::default(), key: None, ledger_position: 0 };
+    let seed = Seed { since, account: Spending::default(), key: None, meter: None, ledger_position: 0 };
     for _ in 0..100 {
         if limiter.seed(&handle, limiter.ticket(), &one(limits), &seed, now()).await == Ok(true) {
             return handle;

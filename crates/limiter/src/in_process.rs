@@ -11,17 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tollgate_domain::limit::{AccountState, Debit, Outcome, Seed, Spending};
-use tollgate_domain::{DAY_US, KeyId, Period, SECOND_US, Timestamp};
+use tollgate_domain::limit::{AccountState, Charged, Debit, Outcome, Seed, Spending};
+use tollgate_domain::{DAY_US, Period, SECOND_US, Timestamp};
 
 use crate::limiter::{Health, Limiter, LimiterDown, SavedSubject, Subject};
-use crate::prefetch::prefetch;
+use crate::prefetch::Ahead;
 use subjects::{Crowd, Entry, Subjects};
 
 /// The client clock is written at most this often, so that its cache line is shared, not fought over.
 const CLOCK_STEP_US: i64 = SECOND_US / 10;
-/// A key's own counters are forgotten after so long without a call: longer than any call of it is under way.
-const KEY_UNUSED_US: i64 = DAY_US;
+/// What is counted of a key alone, or of a meter, is forgotten after so long without a call: longer than any call of it
+/// is under way.
+const UNUSED_US: i64 = DAY_US;
 
 /// How much an [`InProcess`] limiter keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,13 @@ impl Default for InProcessSettings {
 /// A subject's entry. It stays good as long as it is kept: what is held is never forgotten.
 #[derive(Clone, Debug)]
 pub struct Handle(Arc<Entry>);
+
+impl Handle {
+    /// Forgets the quotas of a subject, its keys' and its meters' too: a seed tells them anew. Bucket and windows stay.
+    pub(crate) fn forget_quotas(&self) {
+        self.0.state.lock().forget_quotas();
+    }
+}
 
 /// The limiter of one process.
 ///
@@ -121,6 +129,7 @@ fn nothing_spent(debit: &Debit<'_>) -> Seed {
         since: Timestamp::from_micros(i64::MIN),
         account: Spending::default(),
         key: debit.key.map(|(id, _)| (id, Spending::default())),
+        meter: debit.meter.map(|(id, _)| (id, Spending::default())),
         ledger_position: 0,
     }
 }
@@ -146,8 +155,8 @@ impl Limiter for InProcess {
         Handle(self.subjects(subject).open(subject, self.crowd(now)))
     }
 
-    fn prefetch(&self, handle: &Handle) {
-        prefetch(&*handle.0);
+    fn ahead(&self, handle: &Handle) -> Ahead {
+        Ahead::of(&*handle.0)
     }
 
     async fn debit(&self, handle: &Handle, debit: &Debit<'_>, now: Timestamp) -> Result<Outcome, LimiterDown> {
@@ -191,26 +200,25 @@ impl Limiter for InProcess {
         Ok(is_current)
     }
 
-    async fn refund(&self, handle: &Handle, key: Option<KeyId>, period: Period, units: u64) -> Result<(), LimiterDown> {
-        handle.0.state.lock().refund(key, period, units);
-        Ok(())
+    async fn settle(&self, handle: &Handle, of: Charged, period: Period, units: i64) -> Result<bool, LimiterDown> {
+        Ok(self.settle_locally(handle, of, period, units))
     }
 
-    fn refund_locally(&self, handle: &Handle, key: Option<KeyId>, period: Period, units: u64) {
-        handle.0.state.lock().refund(key, period, units);
+    fn settle_locally(&self, handle: &Handle, of: Charged, period: Period, units: i64) -> bool {
+        handle.0.state.lock().settle(of, period, units)
     }
 
     async fn charge(
         &self,
         subject: Subject,
-        key: Option<KeyId>,
+        of: Charged,
         period: Period,
         units: i64,
         position: u64,
     ) -> Result<(), LimiterDown> {
         self.charges.fetch_add(1, Ordering::AcqRel);
         if let Some(entry) = self.subjects(subject).find(subject) {
-            entry.state.lock().charge(key, period, units, position);
+            entry.state.lock().charge(of, period, units, position);
         }
         Ok(())
     }
@@ -247,9 +255,8 @@ impl Limiter for InProcess {
     fn sweep(&self, now: Timestamp) -> usize {
         self.note_clock(now);
         let crowd = self.crowd(now);
-        let keys_unused_since = now + -KEY_UNUSED_US;
-        self.accounts.sweep(crowd, |state| state.forget_keys(keys_unused_since, now))
-            + self.clients.sweep(crowd, |_| {})
+        let unused_since = now + -UNUSED_US;
+        self.accounts.sweep(crowd, |state| state.forget_unused(unused_since, now)) + self.clients.sweep(crowd, |_| {})
     }
 
     fn health(&self) -> Health {

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 
-use tollgate_domain::limit::{Debit, Outcome, Seed};
-use tollgate_domain::{AccountId, KeyId, Period, Timestamp};
+use tollgate_domain::limit::{Charged, Debit, Outcome, Seed};
+use tollgate_domain::{AccountId, Period, Timestamp};
+
+use crate::prefetch::Ahead;
 
 /// Whose limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,7 +46,7 @@ pub struct SavedSubject {
     pub state: String,
 }
 
-/// Debits bucket, windows and quota together or not at all.
+/// Debits bucket, windows, quota and meter together or not at all.
 pub trait Limiter: Send + Sync + 'static {
     /// What a caller keeps to reach a subject's state again without a search.
     type Handle: Clone + Send + Sync + 'static;
@@ -55,8 +57,11 @@ pub trait Limiter: Send + Sync + 'static {
     /// The handle of a subject. It stays good as long as it is kept.
     fn open(&self, subject: Subject) -> Self::Handle;
 
-    /// Hears that a debit will come soon, to fetch what it will read.
-    fn prefetch(&self, _handle: &Self::Handle) {}
+    /// Where what a debit reads stands in memory, so that it can be fetched before it comes, and even before the handle
+    /// has been read. Nothing where a debit is no matter of memory.
+    fn ahead(&self, _handle: &Self::Handle) -> Ahead {
+        Ahead::NOTHING
+    }
 
     /// Debits a call. [`Outcome::Unseeded`] asks for [`Self::seed`] and another try; it never comes for a client address.
     /// `now` is to be read right before: a reading more than ten seconds behind another of the same subject is taken
@@ -93,26 +98,31 @@ pub trait Limiter: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<bool, LimiterDown>> + Send;
 
-    /// Gives quota back into the period it was charged in.
-    fn refund(
+    /// Corrects what an admitted call was charged in a period, once it is known what it took: gives units back
+    /// (negative) or counts more, which may pass the limit. Bucket and windows keep what they took, and nothing happens
+    /// once the period is over.
+    ///
+    /// False where nothing is counted of it, such as a meter that only an answer names. Where its limit matters, it is to
+    /// be seeded, by a debit of nothing, and settled again: the ledger hears of these units only later.
+    fn settle(
         &self,
         handle: &Self::Handle,
-        key: Option<KeyId>,
+        of: Charged,
         period: Period,
-        units: u64,
-    ) -> impl Future<Output = Result<(), LimiterDown>> + Send;
+        units: i64,
+    ) -> impl Future<Output = Result<bool, LimiterDown>> + Send;
 
-    /// Gives back quota that [`Self::debit_locally`] took.
-    fn refund_locally(&self, handle: &Self::Handle, key: Option<KeyId>, period: Period, units: u64);
+    /// Corrects what [`Self::debit_locally`] took; false where nothing is counted of it, as for [`Self::settle`].
+    fn settle_locally(&self, handle: &Self::Handle, of: Charged, period: Period, units: i64) -> bool;
 
-    /// Hears of quota that was charged (or, negative, credited) beside the gateways, once the ledger has it. A limiter
+    /// Hears of units that was charged (or, negative, credited) beside the gateways, once the ledger has it. A limiter
     /// of one process counts it; a shared one was told by whoever charged, and forgets the refusals it remembers here.
     /// An account without state learns it from the ledger.
     /// `position` is the entry's place in the ledger: what a seed has told already is not counted twice.
     fn charge(
         &self,
         subject: Subject,
-        key: Option<KeyId>,
+        of: Charged,
         period: Period,
         units: i64,
         position: u64,

@@ -21,8 +21,8 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate_domain::limit::{Debit, Outcome, Seed};
-use tollgate_domain::{KeyId, NodeId, Period, Timestamp};
+use tollgate_domain::limit::{Charged, Debit, Outcome, Seed};
+use tollgate_domain::{NodeId, Period, Timestamp};
 
 use crate::limiter::{Health, Limiter, LimiterDown, SavedSubject, Subject};
 use connection::Source;
@@ -140,7 +140,7 @@ impl RedisLimiter {
         self.server.set_nodes(count);
     }
 
-    /// Charges (or, negative, credits) quota that was used beside the gateways, once for each place in the ledger. For
+    /// Charges (or, negative, credits) units that were used beside the gateways, once for each place in the ledger. For
     /// the one who relays changes; every node then hears of it by [`Limiter::charge`].
     ///
     /// # Errors
@@ -148,17 +148,17 @@ impl RedisLimiter {
     pub async fn charge_shared(
         &self,
         subject: Subject,
-        key: Option<KeyId>,
+        of: Charged,
         period: Period,
         units: i64,
         position: u64,
     ) -> Result<(), LimiterDown> {
-        self.server.charge(subject, key, period, units, position).await
+        self.server.charge(subject, of, period, units, position).await
     }
 
     /// The leases, where this call can be decided from one.
     fn leases(&self, entry: &Entry, debit: &Debit<'_>) -> Option<&Leases<Served, Tokio>> {
-        let is_leasable = debit.key.is_none() && matches!(entry.subject, Subject::Account(_));
+        let is_leasable = debit.key.is_none() && debit.meter.is_none() && matches!(entry.subject, Subject::Account(_));
         self.leases.as_ref().filter(|_| is_leasable)
     }
 }
@@ -229,31 +229,28 @@ impl Limiter for RedisLimiter {
         Ok(is_current)
     }
 
-    async fn refund(
-        &self,
-        handle: &RedisHandle,
-        key: Option<KeyId>,
-        period: Period,
-        units: u64,
-    ) -> Result<(), LimiterDown> {
-        self.server.refund(&handle.0, key, period, units).await?;
-        handle.0.lease.refunded(period, units);
-        Ok(())
+    async fn settle(&self, handle: &RedisHandle, of: Charged, period: Period, units: i64) -> Result<bool, LimiterDown> {
+        let is_counted = self.server.settle(&handle.0, of, period, units).await?;
+        if let Charged::Calls { .. } = of {
+            handle.0.lease.settled(period, units);
+        }
+        Ok(is_counted)
     }
 
-    fn refund_locally(&self, handle: &RedisHandle, key: Option<KeyId>, period: Period, units: u64) {
-        self.local.refund(&handle.0, key, period, units);
+    fn settle_locally(&self, handle: &RedisHandle, of: Charged, period: Period, units: i64) -> bool {
+        self.local.settle(&handle.0, of, period, units)
     }
 
     async fn charge(
         &self,
         subject: Subject,
-        _key: Option<KeyId>,
+        of: Charged,
         _period: Period,
         _units: i64,
         _position: u64,
     ) -> Result<(), LimiterDown> {
-        if let Some(entry) = self.server.subjects().find(subject) {
+        // No lease was ever refused for a meter: who brings one asks Redis.
+        if let (Charged::Calls { .. }, Some(entry)) = (of, self.server.subjects().find(subject)) {
             entry.lease.forget_refusals();
         }
         Ok(())

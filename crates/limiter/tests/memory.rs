@@ -34,8 +34,9 @@ fn bytes_per_account(limiter: &InProcess, numbers: std::ops::Range<u32>, limits:
     let count = numbers.len();
     let start = Timestamp::from_secs(1_772_323_200);
     let period = Period { start, end: start + 31 * DAY_US };
-    let debit = Debit { limits, key: None, period, cost: 1 };
-    let seed = Seed { since: Timestamp::EPOCH, account: Spending::default(), key: None, ledger_position: 0 };
+    let debit = Debit { limits, key: None, meter: None, period, cost: 1 };
+    let seed =
+        Seed { since: Timestamp::EPOCH, account: Spending::default(), key: None, meter: None, ledger_position: 0 };
     for number in numbers {
         let [a, b, c, d] = number.to_be_bytes();
         let handle = limiter.open(Subject::Account(AccountId::new(start, [0, 0, 0, 0, 0, 0, a, b, c, d])));

@@ -62,6 +62,7 @@ impl MadeUpKeys {
         let account = Account {
             id: account,
             email: format!("user{number}@example.com"),
+            subject: None,
             name: None,
             created_at: self.now,
             assigned_plan: PlanName::new("pro"),
@@ -89,7 +90,8 @@ impl Store for MadeUpKeys {
 
     async fn seed(&self, query: &SeedQuery) -> Result<Seed, StoreError> {
         let key = query.key.map(|id| (id, Spending::default()));
-        Ok(Seed { since: query.since, account: Spending::default(), key, ledger_position: 0 })
+        let meter = query.meter.as_ref().map(|name| (name.id(), Spending::default()));
+        Ok(Seed { since: query.since, account: Spending::default(), key, meter, ledger_position: 0 })
     }
 
     async fn store_batch(&self, _: &UsageBatch) -> Result<bool, StoreError> {

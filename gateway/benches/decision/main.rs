@@ -16,7 +16,7 @@ use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tollgate_config::{KeysConfig, OnLimiterDown};
+use tollgate_config::{KeysConfig, OnLimiterDown, RequestLog};
 use tollgate_domain::Clock;
 use tollgate_gateway::SystemClock;
 use tollgate_gateway::credential::KeyReader;
@@ -34,6 +34,11 @@ use made_up::MadeUpKeys;
 /// The binary's allocator: where it puts a million keys is part of what a decision costs.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Its options, too.
+#[expect(unsafe_code, reason = "the allocator reads its options from the one symbol of this name")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_OPTIONS: &[u8; 31] = b"thp:always,percpu_arena:percpu\0";
 
 /// Calls that are made ready at a time, outside of what is measured. A gateway decides on a head that it has just read
 /// from a socket, so these heads must still be in the processor's cache when their turn comes; what it remembers of
@@ -66,7 +71,7 @@ fn gate(key_count: usize, route_count: usize, windows: &str) -> Bench {
     let metrics = Arc::new(Metrics::default());
     let limiter = Arc::new(InProcess::new(InProcessSettings::default()));
     let direct = Arc::new(Direct(Arc::clone(&store)));
-    let usage = UsageRecorder::new(Arc::clone(&direct) as Arc<dyn UsageSink>, Arc::clone(&metrics));
+    let usage = UsageRecorder::new(Arc::clone(&direct) as Arc<dyn UsageSink>, Arc::clone(&metrics), RequestLog::Off);
     let directory = Arc::new(Directory::new(DirectoryParts {
         store,
         records: direct,
@@ -83,6 +88,7 @@ fn gate(key_count: usize, route_count: usize, windows: &str) -> Bench {
         directory,
         limiter,
         keys: KeyReader::new(&KeysConfig::default()),
+        tokens: None,
         metrics,
         clock: Arc::clone(&clock),
         mount: None,
@@ -130,7 +136,7 @@ impl Bench {
         let verdict = self.decide(headers).now_or_never().expect("a cached key is decided without waiting");
         let Verdict::Forward(passage) = verdict else { panic!("every key is let in") };
         let standing = passage.standing.as_ref().expect("a keyed call has a standing");
-        limit_headers::write(standing, Forms { draft: true, legacy: true }, |name, value| {
+        limit_headers::write(standing, None, Forms { draft: true, legacy: true }, |name, value| {
             answer.insert(name, value);
         });
         black_box(&passage.route);

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use tollgate_config::{OnLimiterDown, Route};
-use tollgate_domain::limit::{Admitted, Debit, LimitKind, LimitLabel, Outcome, Refused, Standing};
-use tollgate_domain::{Plan, Reason, Refusal, Timestamp};
+use tollgate_domain::limit::{Admitted, Debit, LimitKind, LimitLabel, Outcome, Quota, Refused, Standing};
+use tollgate_domain::{MeterId, MeterName, Plan, Reason, Refusal, Timestamp};
 use tollgate_limiter::Limiter;
 
 use super::{Call, Charge, Decided, Decider, Denial, Denied, Passage, RefusingLimit, passage};
 use crate::credential::Places;
 use crate::directory::{DirectoryError, KeyEntry};
+use crate::snapshot::Snapshot;
 
 /// How often a call is debited anew after its account's state was seeded.
 const SEEDINGS_MAX: usize = 3;
@@ -25,6 +26,7 @@ pub(super) struct Debited {
 impl<L: Limiter> Decider<L> {
     pub(super) async fn debit(
         &self,
+        snapshot: &Snapshot,
         call: &Call<'_>,
         route: &Arc<Route>,
         caller: Arc<KeyEntry<L>>,
@@ -39,11 +41,12 @@ impl<L: Limiter> Decider<L> {
         self.check_body(call, route).map_err(|too_large| Box::new(denied(too_large.denial)))?;
         let limits = caller.shared_limits().unwrap_or(&plan.limits);
         let own = caller.own_limits();
+        let meter = snapshot.meter_debited(route, &plan);
         let units = route.cost.upfront();
         // Finding the key may have waited for the store, so the time is asked anew.
         let now = self.clock.now();
-        let debit = Debit { limits, key: own, period: caller.period_at(now), cost: units };
-        let debited = match self.debit_seeded(&caller, &debit, now).await {
+        let debit = Debit { limits, key: own, meter, period: caller.period_at(now), cost: units };
+        let debited = match self.debit_seeded(&caller, &debit, route.meter.as_ref(), now).await {
             Ok(outcome) => Ok(Debited { outcome, detached: false }),
             Err(cause) => self.without_limiter(route, caller.handle(), &debit, now, cause),
         };
@@ -56,7 +59,13 @@ impl<L: Limiter> Decider<L> {
         })?;
         match outcome {
             Outcome::Admitted(admitted) => Ok(Passage {
-                charge: Some(Charge { period: admitted.period, units, own_key: own.map(|(id, _)| id), detached }),
+                charge: Some(Charge {
+                    period: admitted.period,
+                    units,
+                    own_key: own.map(|(id, _)| id),
+                    meter: meter.map(|(id, _)| id),
+                    detached,
+                }),
                 standing: Some(admitted.standing),
                 plan: Some(plan),
                 caller: Some(caller),
@@ -85,11 +94,13 @@ impl<L: Limiter> Decider<L> {
         }
     }
 
-    /// Debits, after seeding what has no state yet. A reload in between may ask for another seeding.
+    /// Debits, after seeding what has no state yet. A reload in between may ask for another seeding. `meter` is the name
+    /// of the one that the debit takes from.
     pub(super) async fn debit_seeded(
         &self,
         caller: &KeyEntry<L>,
         debit: &Debit<'_>,
+        meter: Option<&MeterName>,
         now: Timestamp,
     ) -> Result<Outcome, DirectoryError> {
         let mut outcome = self.limiter.debit(caller.handle(), debit, now).await?;
@@ -97,10 +108,32 @@ impl<L: Limiter> Decider<L> {
             if outcome != Outcome::Unseeded {
                 break;
             }
-            self.directory.seed(caller, debit).await?;
+            self.directory.seed(caller, debit, meter).await?;
             outcome = self.limiter.debit(caller.handle(), debit, self.clock.now()).await?;
         }
         Ok(outcome)
+    }
+
+    /// Has the limiter's state of a meter filled in from the ledger, by a debit of nothing.
+    ///
+    /// # Errors
+    /// The store or the limiter does not answer.
+    pub(crate) async fn seed_meter(
+        &self,
+        caller: &KeyEntry<L>,
+        plan: &Plan,
+        name: &MeterName,
+        id: MeterId,
+    ) -> Result<(), DirectoryError> {
+        let now = self.clock.now();
+        let nothing = Debit {
+            limits: caller.shared_limits().unwrap_or(&plan.limits),
+            key: caller.own_limits(),
+            meter: Some((id, plan.meters.get(name).copied().unwrap_or(Quota { limit: None }))),
+            period: caller.period_at(now),
+            cost: 0,
+        };
+        self.debit_seeded(caller, &nothing, Some(name), now).await.map(|_outcome| ())
     }
 
     /// What is done where the shared limiter does not answer, or cannot be told what the ledger knows. A limiter inside
@@ -133,6 +166,7 @@ impl<L: Limiter> Decider<L> {
 
 pub(super) fn over_limit(by: LimitLabel) -> (Refusal, Reason) {
     match (by.kind(), by) {
+        (LimitKind::Quota, LimitLabel::Meter) => (Refusal::QuotaExceeded, Reason::Meter),
         (LimitKind::Quota, _) => (Refusal::QuotaExceeded, Reason::Quota),
         (LimitKind::Rate, LimitLabel::Burst | LimitLabel::KeyBurst) => (Refusal::RateLimited, Reason::Burst),
         (LimitKind::Rate, _) => (Refusal::RateLimited, Reason::Window),

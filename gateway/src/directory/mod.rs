@@ -23,7 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tollgate_domain::limit::{Debit, LimitSet, SLICES};
-use tollgate_domain::{AccountId, Clock, HOUR_US, KeyHash, Timestamp};
+use tollgate_domain::{AccountId, Clock, HOUR_US, KeyHash, MeterName, Timestamp};
 use tollgate_limiter::{Limiter, LimiterDown, Subject};
 use tollgate_store::{Change, ChangeSink, Feed, KeyRecords, SeedQuery, Store, StoreError};
 
@@ -154,7 +154,7 @@ impl<L: Limiter> Directory<L> {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<Option<Arc<KeyEntry<L>>>, DirectoryError> {
-        let Some(entry) = self.keys.get(hash, |entry| self.limiter.prefetch(entry.handle())) else {
+        let Some(entry) = self.keys.get(hash) else {
             return self.find_uncached(hash, snapshot, now).await;
         };
         if self.epochs.holds(entry.epoch()) && self.feed.is_live(now) {
@@ -188,7 +188,7 @@ impl<L: Limiter> Directory<L> {
                 return Ok(None);
             }
             let _the_only_reader = self.being_read.get_value_or_guard_async(hash).await;
-            match self.keys.get(hash, |_| {}) {
+            match self.keys.get(hash) {
                 Some(entry) if self.epochs.since(entry.epoch()) != Since::Change => {
                     return Ok(Some(self.current(entry, snapshot)));
                 }
@@ -243,11 +243,17 @@ impl<L: Limiter> Directory<L> {
         &self.accounts[index]
     }
 
-    /// Fills in the limits' missing state from the ledger, in single flight per account.
+    /// Fills in the limits' missing state from the ledger, in single flight per account. `meter` is the name of the one
+    /// that the debit takes from.
     ///
     /// # Errors
     /// The store or the limiter does not answer; nothing is assumed to be zero then.
-    pub async fn seed(&self, entry: &KeyEntry<L>, debit: &Debit<'_>) -> Result<(), DirectoryError> {
+    pub async fn seed(
+        &self,
+        entry: &KeyEntry<L>,
+        debit: &Debit<'_>,
+        meter: Option<&MeterName>,
+    ) -> Result<(), DirectoryError> {
         let owner = &entry.owner;
         let _one_at_a_time = owner.seeding.lock().await;
         let looked = Debit { cost: 0, ..*debit };
@@ -256,13 +262,18 @@ impl<L: Limiter> Directory<L> {
             return Ok(());
         }
         if L::IN_THIS_PROCESS {
-            return self.seed_from_ledger(entry, debit).await;
+            return self.seed_from_ledger(entry, debit, meter).await;
         }
-        let seeded = tokio::time::timeout(SEED_MAX, self.seed_from_ledger(entry, debit)).await;
+        let seeded = tokio::time::timeout(SEED_MAX, self.seed_from_ledger(entry, debit, meter)).await;
         seeded.unwrap_or_else(|_elapsed| Err(StoreError::Unavailable("the ledger takes too long".into()).into()))
     }
 
-    async fn seed_from_ledger(&self, entry: &KeyEntry<L>, debit: &Debit<'_>) -> Result<(), DirectoryError> {
+    async fn seed_from_ledger(
+        &self,
+        entry: &KeyEntry<L>,
+        debit: &Debit<'_>,
+        meter: Option<&MeterName>,
+    ) -> Result<(), DirectoryError> {
         let owner = &entry.owner;
         // What this process has counted but not yet stored is missing from the ledger.
         self.usage.settle(owner.account.id).await;
@@ -272,6 +283,7 @@ impl<L: Limiter> Directory<L> {
             let query = SeedQuery {
                 account: owner.account.id,
                 key: debit.key.map(|(id, _)| id),
+                meter: meter.filter(|_| debit.meter.is_some()).cloned(),
                 since: now + -lookback_us(debit),
                 resolution_us: resolution_us(debit),
                 period: debit.period,
@@ -318,8 +330,8 @@ impl<L: Limiter> ChangeSink for Directory<L> {
                 self.keys.remove(&hash);
             }
             Change::Account(account) => self.forget_account(account),
-            Change::Usage { account, key, period, units, position } => {
-                if let Err(error) = self.limiter.charge(Subject::Account(account), key, period, units, position).await {
+            Change::Usage { account, of, period, units, position } => {
+                if let Err(error) = self.limiter.charge(Subject::Account(account), of, period, units, position).await {
                     tracing::error!(%account, %error, "usage beside the gateway could not be told to the limiter");
                 }
             }

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use http::StatusCode;
 use prometheus::IntGauge;
-use tollgate_domain::{KeyHash, PlanName, Reason, RouteName, Timestamp};
+use tollgate_domain::{AccountId, KeyHash, KeyId, PlanName, Reason, RouteName, Timestamp};
 use tollgate_limiter::Limiter;
 
-use super::settle::{Refund, count};
+use super::count::count;
+use super::settle::Settlement;
 use crate::decision::Passage;
 use crate::guard::GuardedRequest;
 use crate::request_id::RequestId;
@@ -36,6 +37,10 @@ pub(crate) struct Context<L: Limiter> {
     pub(super) control: Option<Box<str>>,
     /// Whether its usage has been counted.
     pub(super) counted: bool,
+    /// Units of quota that it was charged in the end.
+    pub(super) units: u64,
+    /// Who called, where a known key was refused.
+    pub(super) refused: Option<(AccountId, KeyId)>,
     /// Bytes of its body so far.
     pub(super) body_bytes: u64,
     /// Whether its body grew beyond what the route takes.
@@ -77,6 +82,8 @@ impl<L: Limiter> Context<L> {
             passage: None,
             control: None,
             counted: false,
+            units: 0,
+            refused: None,
             body_bytes: 0,
             body_too_large: false,
             report: Report::default(),
@@ -91,7 +98,7 @@ impl<L: Limiter> Context<L> {
 impl<L: Limiter> Drop for Context<L> {
     fn drop(&mut self) {
         if let Some(passage) = self.passage.as_ref().filter(|_| !self.counted) {
-            count(&self.usage, passage, StatusCode::INTERNAL_SERVER_ERROR, Refund::default(), self.now);
+            count(&self.usage, passage, StatusCode::INTERNAL_SERVER_ERROR, &Settlement::default(), self.now);
         }
     }
 }

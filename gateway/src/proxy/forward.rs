@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, FORWARDED, HOST, HeaderMap, REFERER};
+use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HOST, HeaderMap, REFERER};
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
@@ -12,6 +12,7 @@ use tollgate_limiter::Limiter;
 
 use crate::answer::X_REQUEST_ID;
 use crate::client_address::{X_FORWARDED_FOR, X_REAL_IP, is_trusted};
+use crate::cookie;
 use crate::credential::{KeyReader, Places};
 use crate::directory::KeyEntry;
 use crate::request_id::RequestId;
@@ -22,6 +23,8 @@ const IDENTITY_PREFIX: &str = "x-tollgate-";
 const ACCOUNT: HeaderName = HeaderName::from_static("x-tollgate-account");
 const PLAN: HeaderName = HeaderName::from_static("x-tollgate-plan");
 const KEY_ID: HeaderName = HeaderName::from_static("x-tollgate-key-id");
+/// Tells the control plane where it is mounted, so that its cookies go nowhere else.
+const MOUNT: HeaderName = HeaderName::from_static("x-tollgate-mount");
 
 /// What every forwarded request has in common.
 #[derive(Debug)]
@@ -32,6 +35,7 @@ pub(super) struct Forwarding {
     base_path: Box<str>,
     host: Option<HeaderValue>,
     add_headers: Vec<(HeaderName, HeaderValue)>,
+    mount: Option<HeaderValue>,
 }
 
 /// What is known of one.
@@ -50,6 +54,10 @@ impl Forwarding {
             base_path: upstream.url.base_path.clone(),
             host: upstream.host.clone(),
             add_headers: upstream.add_headers.clone(),
+            mount: gateway
+                .mount
+                .as_ref()
+                .map(|mount| HeaderValue::from_str(mount.as_str()).expect("a canonical path is visible ASCII")),
         }
     }
 
@@ -68,6 +76,7 @@ impl Forwarding {
     ) -> Result<()> {
         self.strip_lookalikes(request);
         self.strip_key(request, places)?;
+        strip_session(request)?;
         self.retarget(request, places)?;
         self.forwarded_headers(request, origin)?;
         if let Some((caller, plan)) = caller {
@@ -84,10 +93,13 @@ impl Forwarding {
         Ok(())
     }
 
-    /// Prepares a request for the control plane: its own path there, and no identity.
+    /// Prepares a request for the control plane: its own path there, where that is mounted here, and no identity.
     pub(super) fn to_control_plane(&self, request: &mut RequestHeader, origin: Origin<'_>, path: &str) -> Result<()> {
         self.strip_lookalikes(request);
         self.forwarded_headers(request, origin)?;
+        if let Some(mount) = &self.mount {
+            request.insert_header(MOUNT, mount.clone())?;
+        }
         let query = request.uri.query().map(ToOwned::to_owned);
         set_target(request, path, query.as_deref())
     }
@@ -184,6 +196,25 @@ impl Forwarding {
         request.insert_header(X_REQUEST_ID, origin.request_id.as_str())?;
         Ok(())
     }
+}
+
+/// Takes the session with the control plane out, which a browser sends along wherever its path leads. It would open the
+/// account to whoever runs the backend.
+fn strip_session(request: &mut RequestHeader) -> Result<()> {
+    let lines = request.headers.get_all(COOKIE);
+    if !lines.iter().any(|line| cookie::holds(line.as_bytes(), cookie::SESSION)) {
+        return Ok(());
+    }
+    let kept: Vec<HeaderValue> = lines
+        .iter()
+        .filter_map(|line| cookie::without(line.as_bytes(), cookie::SESSION))
+        .filter_map(|line| HeaderValue::from_bytes(&line).ok())
+        .collect();
+    request.remove_header(&COOKIE);
+    for line in kept {
+        request.append_header(COOKIE, line)?;
+    }
+    Ok(())
 }
 
 fn chain_so_far(headers: &HeaderMap) -> Option<String> {

@@ -4,7 +4,9 @@
 //! request before any of them runs.
 
 mod context;
+mod count;
 mod forward;
+mod report;
 mod respond;
 mod settle;
 mod upstream;
@@ -30,15 +32,15 @@ pub(crate) use upstream::Upstream;
 use crate::access_log::{AccessLog, AccessRecord};
 use crate::answer::{Answer, Problems, X_REQUEST_ID};
 use crate::client_address::{client_address, is_trusted};
-use crate::decision::{Call, Charge, Decider, Passage, Verdict};
+use crate::decision::{Call, Decider, Passage, Verdict};
 use crate::guard::{Framing, GuardedRequest};
-use crate::limit_headers::{self, Forms};
+use crate::limit_headers::Forms;
 use crate::metrics::Metrics;
 use crate::request_id::{RequestId, RequestIds};
 use crate::usage::UsageRecorder;
 use forward::{Forwarding, Origin};
-use respond::write_standing;
-use settle::{End, Refund, TOLLGATE_COST, count, refund_due};
+use report::ReportWarnings;
+use settle::End;
 
 /// What a hung-up client's request is logged as; no such status is ever sent.
 const CLIENT_CLOSED: StatusCode = match StatusCode::from_u16(499) {
@@ -78,13 +80,14 @@ pub(crate) struct ProxyParts<L: Limiter> {
 pub(crate) struct Proxy<L: Limiter> {
     parts: ProxyParts<L>,
     forwarding: Forwarding,
+    warnings: ReportWarnings,
 }
 
 impl<L: Limiter> Proxy<L> {
     /// A proxy of these parts.
     pub(crate) fn new(parts: ProxyParts<L>) -> Self {
         let forwarding = Forwarding::new(&parts.gateway, parts.upstream.config(), parts.decider.keys());
-        Self { parts, forwarding }
+        Self { parts, forwarding, warnings: ReportWarnings::default() }
     }
 
     /// A trusted proxy's own id is kept, so that one request has one name everywhere.
@@ -97,40 +100,15 @@ impl<L: Limiter> Proxy<L> {
         }
     }
 
-    /// Counts a call once, and gives back what it does not owe.
-    async fn settle(&self, ctx: &mut Context<L>, status: StatusCode, end: End<'_>) {
-        if std::mem::replace(&mut ctx.counted, true) {
-            return;
-        }
-        let Some(passage) = &ctx.passage else { return };
-        let mut refund = Refund::default();
-        if let (Some(charge), Some(caller)) = (passage.charge, &passage.caller) {
-            refund.units = refund_due(passage.route.cost, charge.units, status, end, &self.parts.metrics);
-            if refund.units > 0 {
-                let handle = &caller.owner.handle;
-                if charge.detached {
-                    self.parts.limiter.refund_locally(handle, charge.own_key, charge.period, refund.units);
-                }
-                refund.detached = charge.detached || !self.give_back(handle, charge, refund.units).await;
-            }
-        }
-        count(&self.parts.usage, passage, status, refund, ctx.now);
-    }
-
-    /// Gives units back where they were debited; whether the shared limiter has heard of it.
-    async fn give_back(&self, handle: &L::Handle, charge: Charge, units: u64) -> bool {
-        let given_back = self.parts.limiter.refund(handle, charge.own_key, charge.period, units).await;
-        if given_back.is_err() {
-            self.parts.metrics.limiter_errors.inc();
-        }
-        given_back.is_ok()
-    }
-
     fn note_passage(&self, ctx: &mut Context<L>, passage: Passage<L>) {
         ctx.report.route = Some(passage.route.name.clone());
         ctx.report.plan = passage.plan.as_ref().filter(|_| passage.caller.is_some()).map(|plan| plan.name.clone());
         ctx.report.key = passage.caller.as_ref().map(|caller| caller.key.hashed.hash);
-        ctx.report.outcome = if passage.route.access == Access::Pass { "passed" } else { "forwarded" };
+        ctx.report.outcome = match passage.route.access {
+            Access::Pass => "passed",
+            Access::Jwt => "signed_in",
+            Access::Key | Access::Optional | Access::Public => "forwarded",
+        };
         if let Some((refusal, reason)) = passage.would_refuse {
             ctx.report.would_refuse = Some((refusal.code(), reason));
             let route = passage.route.name.as_str();
@@ -252,15 +230,13 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
         response: &mut ResponseHeader,
         ctx: &mut Context<L>,
     ) -> Result<()> {
+        let reported = self.take_reported(ctx, response);
         if response.status.is_informational() {
             return Ok(());
         }
         ctx.report.status = Some(response.status);
-        let reported = response.remove_header(&TOLLGATE_COST);
-        self.settle(ctx, response.status, End::Answered(reported.as_ref())).await;
-        if let Some(standing) = ctx.passage.as_ref().and_then(|passage| passage.standing.as_ref()) {
-            write_standing(standing, self.parts.limit_forms, response)?;
-        }
+        self.settle(ctx, response.status, End::Answered(reported)).await;
+        self.write_standing(ctx, response)?;
         let passes = ctx.passage.as_ref().is_some_and(|passage| passage.route.access == Access::Pass);
         if ctx.snapshot.cors.is_some() && !passes {
             for name in crate::cors::OURS {
@@ -295,10 +271,8 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
         ctx.report.status = Some(failure.status);
         session.set_keepalive(None);
         if let Some(mut answer) = failure.answer {
-            if let Some(standing) = ctx.passage.as_ref().and_then(|passage| passage.standing.as_ref()) {
-                limit_headers::write(standing, self.parts.limit_forms, |name, value| {
-                    answer.headers.push((name, value));
-                });
+            if let Some(passage) = &ctx.passage {
+                self.add_standing(passage.standing.as_ref(), &passage.route, &mut answer);
             }
             if self.respond(session, ctx, answer).await.is_err() {
                 ctx.report.outcome = "client_closed";
@@ -318,6 +292,7 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
         let plan = report.plan.as_ref().map_or("", |plan| plan.as_str());
         self.parts.metrics.request_ended(route, plan, report.outcome, status, took);
         let request = session.req_header();
+        self.keep_row(ctx, request, status, took);
         self.parts.log.record(AccessRecord {
             at: ctx.now,
             method: request.method.clone(),

@@ -1,19 +1,20 @@
 //! What the proxy answers by itself: refusals, and what an error that ends a request is to the client.
 
 use http::header::CONTENT_LENGTH;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tollgate_config::Route;
 use tollgate_domain::limit::Standing;
-use tollgate_domain::{Reason, Refusal};
+use tollgate_domain::{MeterName, Reason, Refusal};
 use tollgate_limiter::Limiter;
 
 use super::{CLIENT_CLOSED, Context, Proxy};
-use crate::answer::{Answer, ProblemFacts, X_REQUEST_ID, bad_request};
+use crate::answer::{Answer, ProblemFacts, X_REQUEST_ID, bad_request, invalid_token};
 use crate::decision::{Denial, Denied};
 use crate::guard::GuardedRequest;
-use crate::limit_headers::{self, Forms};
+use crate::limit_headers;
 
 const BODY_TOO_LARGE: &str = "The request body is larger than this endpoint takes";
 
@@ -58,9 +59,10 @@ impl<L: Limiter> Proxy<L> {
         ctx.report.route = denied.route.as_ref().map(|route| route.name.clone());
         ctx.report.plan = denied.plan.as_ref().map(|plan| plan.name.clone());
         ctx.report.key = denied.caller.as_ref().map(|caller| caller.key.hashed.hash);
+        ctx.refused = denied.caller.as_ref().map(|caller| (caller.key.account, caller.key.id));
         let mut answer = self.answer_to(ctx, denied);
-        if let Some(standing) = denied.caller.as_ref().and(denied.standing.as_ref()) {
-            limit_headers::write(standing, self.parts.limit_forms, |name, value| answer.headers.push((name, value)));
+        if let (Some(_), Some(route)) = (&denied.caller, &denied.route) {
+            self.add_standing(denied.standing.as_ref(), route, &mut answer);
         }
         self.respond(session, ctx, answer).await
     }
@@ -79,8 +81,14 @@ impl<L: Limiter> Proxy<L> {
                         .filter(|_| *refusal != Refusal::InvalidKey)
                         .map(|plan| plan.name.as_str()),
                     limit: denied.limit,
+                    meter: denied.route.as_ref().and_then(|route| route.meter.as_ref()).map(MeterName::as_str),
                 };
                 self.parts.problems.refusal(*refusal, &facts, &id)
+            }
+            Denial::InvalidToken { detail, reason } => {
+                ctx.report.outcome = Refusal::InvalidToken.code();
+                ctx.report.reason = Some(*reason);
+                invalid_token(detail, *reason, &id)
             }
             Denial::BadPath(detail) => {
                 ctx.report.outcome = "bad_request";
@@ -103,6 +111,33 @@ impl<L: Limiter> Proxy<L> {
                 bad_request(StatusCode::NOT_FOUND, "not_found", "No such page here", &id)
             }
         }
+    }
+
+    /// Adds the limit headers to an answer of our own.
+    pub(super) fn add_standing(&self, standing: Option<&Standing>, route: &Route, answer: &mut Answer) {
+        let Some(standing) = standing else { return };
+        let meter = route.meter.as_ref().map(MeterName::as_str);
+        limit_headers::write(standing, meter, self.parts.limit_forms, |name, value| answer.headers.push((name, value)));
+    }
+
+    /// Writes the limit headers over those of an upstream's answer.
+    pub(super) fn write_standing(&self, ctx: &Context<L>, response: &mut ResponseHeader) -> Result<()> {
+        let Some(passage) = &ctx.passage else { return Ok(()) };
+        let Some(standing) = &passage.standing else { return Ok(()) };
+        let forms = self.parts.limit_forms;
+        if forms.draft || forms.legacy {
+            for name in limit_headers::NAMES {
+                response.remove_header(&name);
+            }
+        }
+        let meter = passage.route.meter.as_ref().map(MeterName::as_str);
+        let mut written = Ok(());
+        limit_headers::write(standing, meter, forms, |name, value| {
+            if let Err(error) = response.insert_header(name, value) {
+                written = Err(error);
+            }
+        });
+        written
     }
 
     /// Writes an answer of our own, with the headers that every answer carries.
@@ -174,19 +209,4 @@ impl<L: Limiter> Proxy<L> {
             }
         }
     }
-}
-
-pub(super) fn write_standing(standing: &Standing, forms: Forms, response: &mut ResponseHeader) -> Result<()> {
-    if forms.draft || forms.legacy {
-        for name in limit_headers::NAMES {
-            response.remove_header(&name);
-        }
-    }
-    let mut written = Ok(());
-    limit_headers::write(standing, forms, |name: HeaderName, value| {
-        if let Err(error) = response.insert_header(name, value) {
-            written = Err(error);
-        }
-    });
-    written
 }

@@ -13,10 +13,6 @@ fn what_a_later_version_brings_says_so() {
             "[upstream]\nurl = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]",
             &["2:1: `url` (several upstreams) comes with a later version; remove it"],
         ),
-        (
-            "[plans.pro]\nmeters = { tokens = \"1_000_000/month\" }",
-            &["2:1: `meters` (meters other than calls) comes with a later version; remove it"],
-        ),
     ]);
 }
 
@@ -24,16 +20,8 @@ fn what_a_later_version_brings_says_so() {
 fn what_a_later_version_brings_to_routes_says_so() {
     check(&[
         (
-            "[[routes]]\npath = \"/a\"\naccess = \"jwt\"",
-            &["3:10: access by \"jwt\" comes with a later version; remove it"],
-        ),
-        (
             "[[routes]]\npath = \"/a\"\ncache = \"120s\"",
             &["3:1: `cache` (caching answers) comes with a later version; remove it"],
-        ),
-        (
-            "[[routes]]\npath = \"/a\"\nmeter = \"tokens\"",
-            &["3:1: `meter` (meters other than calls) comes with a later version; remove it"],
         ),
         (
             "[[routes]]\npath = \"/a\"\nupgrade = true",
@@ -53,14 +41,8 @@ fn what_a_later_version_brings_to_routes_says_so() {
 
 #[test]
 fn sections_of_a_later_version_say_so() {
-    check(&[
-        ("[auth.jwt]\nsecret = \"x\"", &["1:2: [auth] (sign-in of customers) comes with a later version; remove it"]),
-        ("[mail]", &["1:2: [mail] (mail) comes with a later version; remove it"]),
-        ("[portal]\ntitle = \"x\"", &["1:2: [portal] (the portal) comes with a later version; remove it"]),
-        ("[billing.stripe]\nsecret_key = \"x\"", &["1:2: [billing] (Stripe) comes with a later version; remove it"]),
-        (
-            "[usage]\nretention = \"30d\"",
-            &["1:2: [usage] (the request log and notices) comes with a later version; remove it"],
-        ),
-    ]);
+    check(&[(
+        "[billing.stripe]\nsecret_key = \"x\"",
+        &["1:2: [billing] (Stripe) comes with a later version; remove it"],
+    )]);
 }

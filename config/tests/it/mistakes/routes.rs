@@ -65,7 +65,9 @@ fn who_may_call_is_checked() {
     check(&[
         (
             "[[routes]]\npath = \"/a\"\naccess = \"pubic\"",
-            &["3:10: `pubic` is not one of \"key\", \"public\", \"optional\", \"pass\"; did you mean \"public\"?"],
+            &[
+                "3:10: `pubic` is not one of \"key\", \"public\", \"optional\", \"pass\", \"jwt\"; did you mean \"public\"?",
+            ],
         ),
         (
             "[[routes]]\npath = \"/a\"\nmin_plan = \"por\"\n[plans.pro]",

@@ -30,6 +30,7 @@ fn account(assigned: Option<&str>) -> Account {
         id: AccountId::new(NOW, [1; 10]),
         email: "ada@example.com".into(),
         name: None,
+        subject: None,
         created_at: NOW,
         assigned_plan: assigned.map(name),
         ban: None,

@@ -4,7 +4,7 @@
 
 use super::bucket::BucketState;
 use super::quota::QuotaState;
-use super::seed::Spending;
+use super::seed::{QuotaUse, Spending};
 use super::spec::{LimitSet, Window};
 use super::standing::{LimitLabel, LimitStanding, Standing};
 use super::window::WindowState;
@@ -127,7 +127,7 @@ impl Counters {
             out.push(window_standing(scope.window(window.length()), spec, window.total(), reset_us));
         }
         if let (Some(quota), Some(limit)) = (&self.quota, limits.quota.limit) {
-            out.push(quota_standing(quota, limit, now, scope));
+            out.push(quota_standing(quota, limit, now, scope.quota()));
         }
     }
 
@@ -172,10 +172,15 @@ impl Counters {
             self.windows.push(window);
         }
         if self.quota.is_none() {
-            let (period, used) = spending.quota.map_or((period, 0), |quota| (quota.period, quota.used));
-            self.quota = Some(QuotaState { period, used, ledger_position: past.ledger_position });
+            self.quota = Some(quota_from_ledger(spending.quota, past, period));
         }
     }
+}
+
+/// A quota as the ledger tells it.
+pub(super) fn quota_from_ledger(spent: Option<QuotaUse>, past: SeenPast, period: Period) -> QuotaState {
+    let (period, used) = spent.map_or((period, 0), |quota| (quota.period, quota.used));
+    QuotaState { period, used, ledger_position: past.ledger_position }
 }
 
 /// How a bucket stands. `asked` is the cost of a refused call, zero for an admitted one.
@@ -205,9 +210,9 @@ pub(super) fn window_standing(label: LimitLabel, spec: &Window, total: u64, rese
 }
 
 /// How a quota of this limit stands.
-pub(super) fn quota_standing(quota: &QuotaState, limit: u64, now: Timestamp, scope: Scope) -> LimitStanding {
+pub(super) fn quota_standing(quota: &QuotaState, limit: u64, now: Timestamp, label: LimitLabel) -> LimitStanding {
     LimitStanding {
-        label: scope.quota(),
+        label,
         limit,
         remaining: limit.saturating_sub(quota.used),
         used: quota.used,

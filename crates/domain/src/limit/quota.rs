@@ -7,7 +7,7 @@ use crate::period::Period;
 pub struct QuotaState {
     /// The open period.
     pub period: Period,
-    /// Units charged in it: imported + admitted - refunded - credited.
+    /// Units charged in it: imported + admitted, settled either way, - credited.
     pub used: u64,
     /// Up to which position the ledger's entries are in `used`; 0 where it was not read from a ledger.
     pub ledger_position: u64,
@@ -29,10 +29,14 @@ impl QuotaState {
         self.period = period;
     }
 
-    /// Gives units back into the period they were charged in; nothing happens once that period is over.
-    pub(super) fn refund(&mut self, charged_in: Period, units: u64) {
+    /// Corrects what was charged in a period: gives units back (negative), but none where that period is over, or counts
+    /// more. Where nothing has opened the period yet, what is counted opens it.
+    pub fn settle(&mut self, charged_in: Period, units: i64) {
+        if units > 0 && charged_in.start >= self.period.end {
+            self.roll(charged_in);
+        }
         if self.period.overlaps(&charged_in) {
-            self.used = self.used.saturating_sub(units);
+            self.used = self.used.saturating_add_signed(units);
         }
     }
 
@@ -44,17 +48,8 @@ impl QuotaState {
     /// Charges units that an entry made elsewhere charges, or gives back what it credits (negative), unless the entry
     /// was read from the ledger already. Where no call has opened its period yet, a charge opens it.
     pub(super) fn charge(&mut self, charged_in: Period, units: i64, position: u64) {
-        if position <= self.ledger_position {
-            return;
-        }
-        if units < 0 {
-            return self.refund(charged_in, units.unsigned_abs());
-        }
-        if charged_in.start >= self.period.end {
-            self.roll(charged_in);
-        }
-        if self.period.overlaps(&charged_in) {
-            self.used = self.used.saturating_add(units.unsigned_abs());
+        if position > self.ledger_position {
+            self.settle(charged_in, units);
         }
     }
 }

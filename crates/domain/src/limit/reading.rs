@@ -47,6 +47,8 @@ pub struct Answer {
     pub shared: Reading,
     /// What the key has of its own; stands exactly where the demand names a key's limits.
     pub own: Option<Reading>,
+    /// The meter; stands exactly where the demand names one.
+    pub meter: Option<QuotaState>,
 }
 
 impl Reading {
@@ -101,7 +103,7 @@ impl Reading {
             let reset_us = if window.total > 0 { window.wait_us(now) } else { 0 };
             out.push(window_standing(scope.window(spec.length), spec, window.total, reset_us));
         }
-        out.extend(limits.quota.limit.map(|limit| quota_standing(&self.quota, limit, now, scope)));
+        out.extend(limits.quota.limit.map(|limit| quota_standing(&self.quota, limit, now, scope.quota())));
     }
 }
 
@@ -115,7 +117,7 @@ impl Debit<'_> {
     /// The outcome of a demand that was decided elsewhere. A refusal that no limit explains (leases are out)
     /// has a wait of zero and names the bucket: whoever asked knows what else there is to wait for.
     pub fn outcome(&self, answer: &Answer) -> Outcome {
-        let Answer { now, behind_us, shared, own, .. } = answer;
+        let Answer { now, behind_us, shared, own, meter, .. } = answer;
         let asked = if answer.is_admitted { 0 } else { self.cost };
         let own = own.as_ref().zip(self.key);
         let mut standing = Standing::new();
@@ -123,6 +125,8 @@ impl Debit<'_> {
         if let Some((own, (_, limits))) = own {
             own.standing(limits, asked, *now, true, &mut standing);
         }
+        let meter = meter.as_ref().zip(self.meter.and_then(|(_, quota)| quota.limit));
+        standing.extend(meter.map(|(quota, limit)| quota_standing(quota, limit, *now, LimitLabel::Meter)));
         // A caller whose clock reading is behind waits that much longer by its own clock.
         for limit in standing.iter_mut().filter(|limit| limit.reset_us > 0) {
             limit.reset_us = limit.reset_us.saturating_add(*behind_us);
@@ -140,6 +144,9 @@ impl Debit<'_> {
         shared.waits(self.limits, self.cost, *now, false, &mut keep_longest);
         if let Some((own, (_, limits))) = own {
             own.waits(limits, self.cost, *now, true, &mut keep_longest);
+        }
+        if let Some(wait_us) = meter.and_then(|(quota, limit)| quota_wait_us(quota, self.cost, limit, *now)) {
+            keep_longest(LimitLabel::Meter, wait_us);
         }
         Outcome::Refused(Refused { by, wait_us: longest_us.saturating_add(*behind_us), period, standing })
     }

@@ -1,6 +1,7 @@
 //! What a ledger tells about an account whose state is not in memory.
 
 use crate::id::KeyId;
+use crate::meter::MeterId;
 use crate::period::Period;
 use crate::time::Timestamp;
 
@@ -40,6 +41,8 @@ pub struct Seed {
     pub account: Spending,
     /// The key that calls.
     pub key: Option<(KeyId, Spending)>,
+    /// The meter that the call debits.
+    pub meter: Option<(MeterId, Spending)>,
     /// How far the ledger had come when it was read: entries up to this position are in it, later ones are not.
     pub ledger_position: u64,
 }

@@ -7,8 +7,8 @@ use arrayvec::ArrayVec;
 use super::spec::WINDOWS_MAX;
 use crate::rate::Unit;
 
-/// Bucket, windows and quota, of the account and of the key.
-pub const STANDINGS_MAX: usize = 2 * (WINDOWS_MAX + 2);
+/// Bucket, windows and quota, of the account and of the key, and a meter.
+pub const STANDINGS_MAX: usize = 2 * (WINDOWS_MAX + 2) + 1;
 
 /// How an account stands with all its limits, in the order they are written in headers.
 pub type Standing = ArrayVec<LimitStanding, STANDINGS_MAX>;
@@ -37,6 +37,8 @@ pub enum LimitLabel {
     KeyWindow(Unit),
     /// The key's own cap.
     KeyQuota,
+    /// The meter that the call debits; which one it is, the caller knows.
+    Meter,
 }
 
 impl LimitLabel {
@@ -47,6 +49,7 @@ impl LimitLabel {
             Self::Quota => Some("month"),
             Self::KeyBurst => Some("key-burst"),
             Self::KeyQuota => Some("key-month"),
+            Self::Meter => Some("meter"),
             Self::Window(unit) => unit.as_str(),
             Self::KeyWindow(_) => None,
         }
@@ -55,7 +58,7 @@ impl LimitLabel {
     /// Whether a refusal is about rate or about quota.
     pub fn kind(self) -> LimitKind {
         match self {
-            Self::Quota | Self::KeyQuota => LimitKind::Quota,
+            Self::Quota | Self::KeyQuota | Self::Meter => LimitKind::Quota,
             Self::Burst | Self::Window(_) | Self::KeyBurst | Self::KeyWindow(_) => LimitKind::Rate,
         }
     }
@@ -68,7 +71,7 @@ impl fmt::Display for LimitLabel {
             (Some(name), _) => formatter.write_str(name),
             (None, Self::KeyWindow(unit)) => write!(formatter, "key-{unit}"),
             (None, Self::Window(unit)) => fmt::Display::fmt(unit, formatter),
-            (None, Self::Burst | Self::Quota | Self::KeyBurst | Self::KeyQuota) => Ok(()),
+            (None, Self::Burst | Self::Quota | Self::KeyBurst | Self::KeyQuota | Self::Meter) => Ok(()),
         }
     }
 }

@@ -7,7 +7,7 @@ use tollgate_domain::limit::{
 use tollgate_domain::{DAY_US, Period, Rate, Unit};
 
 use crate::judge::{Spent, assert_bucket_holds, assert_window_holds};
-use crate::trace::{BucketRule, Rules, START_US, at, call, cases, debit, endless, gap_us};
+use crate::trace::{BucketRule, CALLS, Rules, START_US, at, call, cases, debit, endless, gap_us, given_back};
 
 fn units() -> impl Strategy<Value = u64> {
     prop_oneof![
@@ -94,6 +94,7 @@ proptest! {
             since: at(i64::MIN),
             account: Spending { debits, quota: Some(QuotaUse { period, used }) },
             key: None,
+            meter: None,
             ledger_position: 0,
         };
         let mut state = AccountState::default();
@@ -102,8 +103,8 @@ proptest! {
             state.seed(&demand, &seed, at(instant));
             let (_, standing) = debit(&mut state, &demand, instant);
             prop_assert!(standing.iter().all(|limit| limit.remaining <= limit.limit));
-            state.charge(None, demand.period, i64::try_from(cost).unwrap_or(i64::MAX), 1);
-            state.refund(None, demand.period, cost / 2);
+            state.charge(CALLS, demand.period, i64::try_from(cost).unwrap_or(i64::MAX), 1);
+            state.settle(CALLS, demand.period, given_back(cost / 2));
             state.is_idle(at(instant));
         }
     }
@@ -165,7 +166,7 @@ fn a_quota_that_ends_where_numbers_end_is_not_passed_either() {
     let mut state = AccountState::fresh(&limits, endless(), at(START_US));
     for _ in 0..2 {
         // Twice the largest signed number is two short of where unsigned ones end.
-        state.charge(None, endless(), i64::MAX, 1);
+        state.charge(CALLS, endless(), i64::MAX, 1);
     }
     assert!(!debit(&mut state, &call(&limits, endless(), 2), START_US).0.is_admitted());
     assert!(debit(&mut state, &call(&limits, endless(), 1), START_US).0.is_admitted());

@@ -39,8 +39,13 @@ fn rebuilt(limits: &LimitSet, lines: &[Line], clock_us: i64) -> AccountState {
     let mut lines = lines.to_vec();
     lines.sort_by_key(|line| line.0);
     let since_us = clock_us - limits.lookback_us();
-    let seed =
-        Seed { since: at(since_us), account: spending(&lines, since_us, i64::MAX), key: None, ledger_position: 0 };
+    let seed = Seed {
+        since: at(since_us),
+        account: spending(&lines, since_us, i64::MAX),
+        key: None,
+        meter: None,
+        ledger_position: 0,
+    };
     let mut state = AccountState::default();
     state.seed(&call(limits, hour_of(clock_us), 1), &seed, at(clock_us));
     state
@@ -201,6 +206,7 @@ fn a_limit_seeded_at_an_early_reading_does_not_fill_for_the_time_between() {
         since: at(since_us),
         account: spending(&[(read_us, 8, period)], since_us, read_us),
         key: None,
+        meter: None,
         ledger_position: 0,
     };
     state.seed(&call(&after, period, 1), &seed, at(read_us));

@@ -8,6 +8,7 @@ mod bucket;
 mod changes;
 mod clock;
 mod judge;
+mod meters;
 mod quota;
 mod restart;
 mod together;

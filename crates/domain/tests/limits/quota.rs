@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tollgate_domain::limit::{AccountState, LimitLabel, QuotaUse, Seed, Spending};
 use tollgate_domain::{HOUR_US, MINUTE_US, Period, PeriodBasis, QuotaPeriod, Timestamp};
 
-use crate::trace::{Rules, START_US, Verdict, at, call, cases, debit, endless, hour_of};
+use crate::trace::{CALLS, Rules, START_US, Verdict, at, call, cases, debit, endless, given_back, hour_of};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -57,12 +57,12 @@ proptest! {
                 Step::Pass { micros } => now_us += micros,
                 Step::Limit { units } => limit = units,
                 Step::Charge { units } => {
-                    state.charge(None, hour_of(now_us), i64::try_from(units).expect("a small number"), 1);
+                    state.charge(CALLS, hour_of(now_us), i64::try_from(units).expect("a small number"), 1);
                     *ledger.entry(hour_of(now_us)).or_default() += units;
                 }
                 Step::Refund { back, units } => {
                     if let Some(period) = admitted.iter().rev().nth(back) {
-                        state.refund(None, *period, units);
+                        state.settle(CALLS, *period, given_back(units));
                         let used = ledger.get_mut(period).expect("a call was charged there");
                         *used = used.saturating_sub(units);
                     }
@@ -93,7 +93,7 @@ fn a_refund_leaves_bucket_and_windows_as_they_are() {
     let limits = rules.limits();
     let mut state = AccountState::fresh(&limits, endless(), at(START_US));
     assert!(debit(&mut state, &call(&limits, endless(), 5), START_US).0.is_admitted());
-    state.refund(None, endless(), 5);
+    state.settle(CALLS, endless(), -5);
     let (_, standing) = debit(&mut state, &call(&limits, endless(), 0), START_US);
     assert_eq!(standing.iter().map(|limit| limit.used).collect::<Vec<_>>(), [5, 0]);
 }
@@ -122,7 +122,7 @@ fn what_is_charged_before_a_periods_first_call_counts_in_it() {
     let mut state = AccountState::fresh(&limits, hour_of(START_US), at(START_US));
     assert!(debit(&mut state, &call(&limits, hour_of(START_US), 9), START_US).0.is_admitted());
     let next_us = START_US + HOUR_US + MINUTE_US;
-    state.charge(None, hour_of(next_us), 8, 1);
+    state.charge(CALLS, hour_of(next_us), 8, 1);
     assert!(!debit(&mut state, &call(&limits, hour_of(next_us), 3), next_us).0.is_admitted());
     assert!(debit(&mut state, &call(&limits, hour_of(next_us), 2), next_us).0.is_admitted());
 }
@@ -146,7 +146,7 @@ fn a_changed_definition_carries_the_open_periods_use_over() {
             assert!(!verdict.is_admitted(), "{from:?} to {to:?}");
             assert_eq!(standing[0].used, 7, "{from:?} to {to:?}");
             // A call of before the change is given back although the period has another shape now.
-            state.refund(None, old, 1);
+            state.settle(CALLS, old, -1);
             assert!(debit(&mut state, &call(&limits, new, 4), start_us).0.is_admitted(), "{from:?} to {to:?}");
             let after_us = new.end.as_micros();
             let later = basis(to).period_at(at(after_us));
@@ -160,12 +160,18 @@ fn an_entry_that_the_seed_has_told_is_not_charged_again() {
     let limits = Rules::only_quota(100).limits();
     let period = hour_of(START_US);
     let quota = Some(QuotaUse { period, used: 40 });
-    let seed = Seed { since: at(0), account: Spending { debits: Vec::new(), quota }, key: None, ledger_position: 7 };
+    let seed = Seed {
+        since: at(0),
+        account: Spending { debits: Vec::new(), quota },
+        key: None,
+        meter: None,
+        ledger_position: 7,
+    };
     let mut state = AccountState::default();
     state.seed(&call(&limits, period, 1), &seed, at(START_US));
-    state.charge(None, period, 40, 7);
+    state.charge(CALLS, period, 40, 7);
     assert_eq!(state.quota().map(|quota| quota.used), Some(40), "the ledger had it when it was read");
-    state.charge(None, period, 5, 8);
-    state.charge(None, period, -2, 9);
+    state.charge(CALLS, period, 5, 8);
+    state.charge(CALLS, period, -2, 9);
     assert_eq!(state.quota().map(|quota| quota.used), Some(43), "what came later is news");
 }

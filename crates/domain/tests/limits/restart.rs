@@ -44,7 +44,7 @@ struct Rebuilt<'a> {
 
 impl<'a> Rebuilt<'a> {
     fn demand(&self, cost: u64, now_us: i64) -> Debit<'a> {
-        Debit { limits: self.limits, key: Some((key_id(1), self.own)), period: hour_of(now_us), cost }
+        Debit { limits: self.limits, key: Some((key_id(1), self.own)), meter: None, period: hour_of(now_us), cost }
     }
 
     fn restart(&mut self, now_us: i64) {
@@ -54,6 +54,7 @@ impl<'a> Rebuilt<'a> {
             since: at(since_us),
             account: spending.clone(),
             key: Some((key_id(1), spending)),
+            meter: None,
             ledger_position: 0,
         };
         self.state = AccountState::default();
@@ -163,7 +164,7 @@ proptest! {
         now_us += pause_us;
         let demand = call(&limits, hour_of(now_us), 1);
         prop_assert_eq!(restored.debit(&demand, at(now_us)), Outcome::Unseeded);
-        let seed = Seed { since: at(now_us), account: spending(&lines, now_us, now_us), key: None, ledger_position: 0 };
+        let seed = Seed { since: at(now_us), account: spending(&lines, now_us, now_us), key: None, meter: None, ledger_position: 0 };
         restored.seed(&demand, &seed, at(now_us));
         for (gap_us, cost) in after {
             now_us += gap_us;
@@ -181,7 +182,13 @@ fn seeding_again_changes_nothing_that_is_counted() {
     assert!(debit(&mut state, &call(&limits, period, 4), START_US).0.is_admitted());
     let before = state.clone();
     let quota = Some(QuotaUse { period, used: 0 });
-    let seed = Seed { since: at(0), account: Spending { debits: Vec::new(), quota }, key: None, ledger_position: 0 };
+    let seed = Seed {
+        since: at(0),
+        account: Spending { debits: Vec::new(), quota },
+        key: None,
+        meter: None,
+        ledger_position: 0,
+    };
     state.seed(&call(&limits, period, 1), &seed, at(START_US));
     assert_eq!(state, before);
 }
@@ -191,7 +198,13 @@ fn an_account_of_which_the_ledger_knows_too_little_begins_empty() {
     let rate = tollgate_domain::Rate { count: 60, per: tollgate_domain::Unit::Minute };
     let limits = Rules::only_bucket(crate::trace::BucketRule { rate, burst: 60 }).limits();
     for (known_us, remaining) in [(0, 0), (20 * SECOND_US, 20), (limits.lookback_us(), 60)] {
-        let seed = Seed { since: at(START_US - known_us), account: Spending::default(), key: None, ledger_position: 0 };
+        let seed = Seed {
+            since: at(START_US - known_us),
+            account: Spending::default(),
+            key: None,
+            meter: None,
+            ledger_position: 0,
+        };
         let mut state = AccountState::default();
         let demand = call(&limits, hour_of(START_US), 0);
         state.seed(&demand, &seed, at(START_US));
@@ -214,6 +227,7 @@ fn a_plan_that_gains_a_limit_learns_its_past_from_the_ledger() {
         since: at(since_us),
         account: spending(&[(START_US, 8, period)], since_us, now_us),
         key: None,
+        meter: None,
         ledger_position: 0,
     };
     state.seed(&call(&limits, period, 1), &seed, at(now_us));

@@ -3,16 +3,26 @@
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use tollgate_domain::limit::{
-    AccountState, Bucket, Debit, LimitLabel, LimitSet, LimitStanding, Outcome, Quota, Window,
+    AccountState, Bucket, Charged, Debit, LimitLabel, LimitSet, LimitStanding, Outcome, Quota, Window,
 };
-use tollgate_domain::{DAY_US, HOUR_US, KeyId, MINUTE_US, Period, Rate, SECOND_US, Timestamp, Unit};
+use tollgate_domain::{
+    DAY_US, HOUR_US, KeyId, MINUTE_US, MeterId, MeterName, Period, Rate, SECOND_US, Timestamp, Unit,
+};
 
 /// Where traces begin: 2026-03-01T00:00:00Z.
 pub(crate) const START_US: i64 = 1_772_323_200_000_000;
 
+/// The quota of calls, of keys without a cap of their own.
+pub(crate) const CALLS: Charged = Charged::Calls { key: None };
+
 /// How many traces a property is tried on.
 pub(crate) fn cases(count: u32) -> Config {
     Config { cases: count, failure_persistence: None, ..Config::default() }
+}
+
+/// Units as a settling gives them back.
+pub(crate) fn given_back(units: u64) -> i64 {
+    -i64::try_from(units).expect("no more than can be given back")
 }
 
 pub(crate) fn at(micros: i64) -> Timestamp {
@@ -102,11 +112,15 @@ pub(crate) fn debit(state: &mut AccountState, debit: &Debit<'_>, now_us: i64) ->
 
 /// A call of an account whose keys have no limits of their own.
 pub(crate) fn call(limits: &LimitSet, period: Period, cost: u64) -> Debit<'_> {
-    Debit { limits, key: None, period, cost }
+    Debit { limits, key: None, meter: None, period, cost }
 }
 
 pub(crate) fn key_id(number: u8) -> KeyId {
     KeyId::new(at(START_US), [number; 10])
+}
+
+pub(crate) fn meter(name: &str) -> MeterId {
+    MeterName::new(name).expect("a good name").id()
 }
 
 pub(crate) fn unit() -> impl Strategy<Value = Unit> {

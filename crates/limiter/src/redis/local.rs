@@ -8,12 +8,12 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use tollgate_domain::limit::{
-    Bucket, Debit, LimitLabel, LimitSet, Outcome, Quota, QuotaState, QuotaUse, Seed, Spending, Window,
+    Bucket, Charged, Debit, LimitSet, Outcome, Quota, QuotaState, QuotaUse, Seed, Spending, Window,
 };
-use tollgate_domain::{KeyId, Period, Timestamp};
+use tollgate_domain::{Period, Timestamp};
 
-use super::subjects::Entry;
-use crate::in_process::{self, InProcess};
+use super::subjects::{Entry, Own};
+use crate::in_process::InProcess;
 use crate::limiter::Limiter;
 
 /// What goes on here while Redis is away.
@@ -26,63 +26,55 @@ impl Local {
     /// Debits a call from this node's share.
     pub(super) fn debit(&self, entry: &Entry, debit: &Debit<'_>, now: Timestamp, nodes: u64) -> Outcome {
         let (handle, is_stale) = entry.local(|| self.counted.open(entry.subject));
-        let quota = entry.quota(None).filter(|quota| quota.period.overlaps(&debit.period));
-        let own_quota = |id| entry.quota(Some(id)).filter(|quota| quota.period.overlaps(&debit.period));
+        let known = |own| entry.quota(own).filter(|quota| quota.period.overlaps(&debit.period));
+        let quota = known(None);
+        let own_quota = debit.key.and_then(|(id, _)| known(Some(Own::Key(id))));
+        let meter_quota = debit.meter.and_then(|(id, _)| known(Some(Own::Meter(id))));
         let limits = share_of(debit.limits, quota, nodes);
-        let own = debit.key.map(|(id, limits)| (id, share_of(limits, own_quota(id), nodes)));
-        let share = Debit { limits: &limits, key: own.as_ref().map(|(id, limits)| (*id, limits)), ..*debit };
-        if let (true, Some(quota)) = (is_stale, quota) {
-            self.bring_up_to_date(entry, &handle, &share, quota, now);
+        let own = debit.key.map(|(id, limits)| (id, share_of(limits, own_quota, nodes)));
+        let share = Debit {
+            limits: &limits,
+            key: own.as_ref().map(|(id, limits)| (*id, limits)),
+            meter: debit.meter.map(|(id, limit)| (id, share_of_quota(limit, meter_quota, nodes))),
+            ..*debit
+        };
+        let spending = |quota: Option<QuotaState>| Spending {
+            debits: Vec::new(),
+            quota: quota.map(|quota| QuotaUse { period: quota.period, used: quota.used }),
+        };
+        let seed = || {
+            let seed = Seed {
+                since: Timestamp::from_micros(i64::MIN),
+                account: spending(quota),
+                key: debit.key.map(|(id, _)| (id, spending(own_quota))),
+                meter: debit.meter.map(|(id, _)| (id, spending(meter_quota))),
+                ledger_position: 0,
+            };
+            at_once(self.counted.seed(&handle, self.counted.ticket(), &share, &seed, now));
+        };
+        if is_stale && quota.is_some() {
+            // Redis was heard since: quotas are again as Redis had them last. Buckets and windows go on, or each short
+            // outage would give a burst away.
+            handle.forget_quotas();
+            seed();
         }
         let outcome = self.counted.debit_locally(&handle, &share, now);
         if outcome != Outcome::Unseeded {
             return outcome;
         }
-        let spending = |quota: Option<QuotaState>| Spending {
-            debits: Vec::new(),
-            quota: quota.map(|quota| QuotaUse { period: quota.period, used: quota.used }),
-        };
-        let seed = Seed {
-            since: Timestamp::from_micros(i64::MIN),
-            account: spending(quota),
-            key: own.as_ref().map(|(id, _)| (*id, spending(own_quota(*id)))),
-            ledger_position: 0,
-        };
-        at_once(self.counted.seed(&handle, self.counted.ticket(), &share, &seed, now));
+        seed();
         self.counted.debit_locally(&handle, &share, now)
     }
 
-    /// Gives back quota that a debit took here.
-    pub(super) fn refund(&self, entry: &Entry, key: Option<KeyId>, period: Period, units: u64) {
-        if let Some(handle) = entry.counted_locally() {
-            self.counted.refund_locally(&handle, key, period, units);
-        }
+    /// Corrects what a debit took here.
+    pub(super) fn settle(&self, entry: &Entry, of: Charged, period: Period, units: i64) -> bool {
+        let handle = entry.counted_locally();
+        handle.is_some_and(|handle| self.counted.settle_locally(&handle, of, period, units))
     }
 
     /// Forgets who has been idle.
     pub(super) fn sweep(&self, now: Timestamp) {
         self.counted.sweep(now);
-    }
-
-    /// Redis was heard since: the quota is again as Redis had it last. Bucket and windows go on, or each short outage
-    /// would give a burst away.
-    fn bring_up_to_date(
-        &self,
-        entry: &Entry,
-        handle: &in_process::Handle,
-        share: &Debit<'_>,
-        quota: QuotaState,
-        now: Timestamp,
-    ) {
-        let nothing = Debit { cost: 0, ..*share };
-        let Outcome::Admitted(admitted) = self.counted.debit_locally(handle, &nothing, now) else { return };
-        let Some(standing) = admitted.standing.iter().find(|standing| standing.label == LimitLabel::Quota) else {
-            return;
-        };
-        let difference = i128::from(quota.used) - i128::from(standing.used);
-        let units = i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX });
-        // Any position is new to it: it was seeded at none.
-        at_once(self.counted.charge(entry.subject, None, admitted.period, units, 1));
     }
 }
 
@@ -97,13 +89,22 @@ fn at_once<T>(answer: impl Future<Output = T>) -> Option<T> {
 /// One of so many shares of these limits: at least one of everything that is not zero.
 fn share_of(limits: &LimitSet, quota: Option<QuotaState>, nodes: u64) -> LimitSet {
     let nodes = nodes.max(1);
-    let part = |units: u64| if units == 0 { 0 } else { (units / nodes).max(1) };
-    let used = quota.map_or(0, |quota| quota.used);
+    let windows = limits.windows.iter().map(|window| Window { limit: part(window.limit, nodes), ..*window });
     LimitSet {
         bucket: limits.bucket.map(|bucket| share_of_bucket(bucket, nodes)),
-        windows: limits.windows.iter().map(|window| Window { limit: part(window.limit), ..*window }).collect(),
-        quota: Quota { limit: limits.quota.limit.map(|limit| used + part(limit.saturating_sub(used))) },
+        windows: windows.collect(),
+        quota: share_of_quota(limits.quota, quota, nodes),
     }
+}
+
+/// What was used when Redis was last heard, and a share of what was left then.
+fn share_of_quota(limit: Quota, known: Option<QuotaState>, nodes: u64) -> Quota {
+    let used = known.map_or(0, |quota| quota.used);
+    Quota { limit: limit.limit.map(|limit| used.saturating_add(part(limit.saturating_sub(used), nodes.max(1)))) }
+}
+
+fn part(units: u64, nodes: u64) -> u64 {
+    if units == 0 { 0 } else { (units / nodes).max(1) }
 }
 
 fn share_of_bucket(bucket: Bucket, nodes: u64) -> Bucket {

@@ -12,14 +12,14 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(Scripts::new);
 pub(super) struct Scripts {
     pub(super) debit: Source,
     pub(super) lease: Source,
-    pub(super) refund: Source,
+    pub(super) settle: Source,
     pub(super) charge: Source,
     pub(super) seed: Source,
 }
 
 /// Their texts.
 pub(super) fn all() -> [&'static str; 5] {
-    [&SCRIPTS.debit, &SCRIPTS.lease, &SCRIPTS.refund, &SCRIPTS.charge, &SCRIPTS.seed].map(|script| script.text)
+    [&SCRIPTS.debit, &SCRIPTS.lease, &SCRIPTS.settle, &SCRIPTS.charge, &SCRIPTS.seed].map(|script| script.text)
 }
 
 /// A script's text and its hash.
@@ -49,7 +49,7 @@ impl Scripts {
         Self {
             debit: source!("scripts/debit.lua"),
             lease: source!("scripts/lease.lua"),
-            refund: source!("scripts/refund.lua"),
+            settle: source!("scripts/settle.lua"),
             charge: source!("scripts/charge.lua"),
             seed: source!("scripts/seed.lua"),
         }

@@ -1,20 +1,20 @@
-//! Redis as the limiter sees it: a debit, a lease, a seed, a refund, a charge, each one script call.
+//! Redis as the limiter sees it: a debit, a lease, a seed, a settling, a charge, each one script call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tollgate_domain::limit::{
-    AccountState, Answer, Debit, LimitKind, LimitLabel, LimitSet, Outcome, Refused, Seed, Spending, WindowState,
+    AccountState, Answer, Charged, Debit, LimitLabel, LimitSet, Outcome, Refused, Seed, Spending, WindowState,
 };
-use tollgate_domain::{KeyId, NodeId, Period, Timestamp};
+use tollgate_domain::{NodeId, Period, Timestamp};
 
 use super::RedisSettings;
 use super::connection::Source;
 use super::link::{Arguments, Call, Late, Link};
 use super::protocol::{LeaseAsk, LeaseReply, LeaseServer, LeaseVerdict};
 use super::scripts::{self, SCRIPTS};
-use super::subjects::{Entry, Subjects};
+use super::subjects::{Entry, Own, Subjects};
 use super::wire::{self, Head, Packed, Reply, Verdict};
 use crate::limiter::{Health, LimiterDown, Subject};
 
@@ -103,27 +103,32 @@ impl Server {
         let head = self.head(entry.subject, debit.limits, debit.period, units(debit.cost), Some(now));
         let mut rest = vec![Head { is_look, ..head }.packed(), wire::limits(debit.limits)];
         if let Some((id, limits)) = debit.key {
-            rest.extend([wire::key_field(Some(id)), wire::limits(limits)]);
+            rest.extend([wire::own_field(Own::Key(id)), wire::limits(limits)]);
+        }
+        if let Some((id, quota)) = debit.meter {
+            rest.extend([wire::own_field(Own::Meter(id)), wire::limits(&LimitSet { quota, ..LimitSet::default() })]);
         }
         let late = (!is_look && debit.cost > 0).then(|| {
-            let key = debit.key.map(|(id, _)| id);
-            undo(entry, head, key, |reply| matches!(reply.verdict, Verdict::Admitted))
+            let own = [debit.key.map(|(id, _)| Own::Key(id)), debit.meter.map(|(id, _)| Own::Meter(id))];
+            undo(entry, head, own, |reply| matches!(reply.verdict, Verdict::Admitted))
         });
         let bytes = self.call(&SCRIPTS.debit, entry, rest, late).await?;
-        let reply = Reply::read(&bytes, debit.limits, debit.key.map(|(_, own)| own));
+        let reply = Reply::read(&bytes, debit.limits, debit.key.map(|(_, own)| own), debit.meter.is_some());
         let reply = reply.ok_or_else(|| unreadable(&bytes))?;
         Ok(self.outcome(entry, debit, reply))
     }
 
     fn outcome(&self, entry: &Entry, debit: &Debit<'_>, reply: Reply) -> Outcome {
-        let Reply { verdict, now, behind_us, outstanding, flag: shared_refuses, shared, own, .. } = reply;
+        let Reply { verdict, now, behind_us, outstanding, flag: shared_refuses, shared, own, meter, .. } = reply;
         let Some(shared) = shared else {
             entry.missing(verdict == Verdict::Gone);
             return Outcome::Unseeded;
         };
-        entry.found(Some(&shared), debit.key.map(|(id, _)| id).zip(own.as_ref()));
+        let own_quota = debit.key.zip(own.as_ref()).map(|((id, _), own)| (Own::Key(id), own.quota));
+        let meter_quota = debit.meter.zip(meter).map(|((id, _), meter)| (Own::Meter(id), meter));
+        entry.found(Some(&shared), own_quota.into_iter().chain(meter_quota));
         let is_admitted = verdict == Verdict::Admitted;
-        match debit.outcome(&Answer { is_admitted, now, behind_us, shared, own }) {
+        match debit.outcome(&Answer { is_admitted, now, behind_us, shared, own, meter }) {
             Outcome::Refused(refused) if outstanding > 0 && shared_refuses => {
                 Outcome::Refused(while_leased(refused, self.ttl_us))
             }
@@ -141,12 +146,14 @@ impl Server {
         let head = self.head(entry.subject, debit.limits, debit.period, 0, Some(now));
         let mut position = Packed::default();
         position.unsigned(seed.ledger_position);
-        // A ledger that was not asked for the key's own tells nothing of it: it stays without state.
+        // A ledger that was not asked for the key's own tells nothing of it: it stays without state. Nor for a meter.
         let own = debit.key.zip(seed.key.as_ref()).filter(|((id, _), (seeded, _))| id == seeded);
-        let mut rest = vec![head.packed(), wire::limits(debit.limits)];
-        rest.push(wire::key_field(own.map(|((id, _), _)| id)));
+        let meter = debit.meter.zip(seed.meter.as_ref()).filter(|((id, _), (seeded, _))| id == seeded);
+        let mut rest = vec![head.packed(), wire::limits(debit.limits), position.0];
+        rest.push(own.map(|((id, _), _)| wire::own_field(Own::Key(id))).unwrap_or_default());
         rest.push(own.map(|((_, limits), _)| wire::limits(limits)).unwrap_or_default());
-        rest.push(position.0);
+        rest.push(meter.map(|((id, _), _)| wire::own_field(Own::Meter(id))).unwrap_or_default());
+        rest.push(meter.map(|(_, (_, told))| told_quota(0, told, debit.period)).unwrap_or_default());
         // The domain works out from the ledger what has been counted; the script only puts it where something is missing.
         let mut told = AccountState::default();
         told.seed(debit, seed, now);
@@ -168,22 +175,24 @@ impl Server {
         Ok(answer.first() == Some(&1))
     }
 
-    pub(super) async fn refund(
+    pub(super) async fn settle(
         &self,
         entry: &Entry,
-        key: Option<KeyId>,
+        of: Charged,
         period: Period,
-        units_back: u64,
-    ) -> Result<(), LimiterDown> {
-        let head = self.head(entry.subject, &LimitSet::default(), period, units(units_back), None);
-        self.call(&SCRIPTS.refund, entry, vec![head.packed(), wire::key_field(key)], None).await?;
-        Ok(())
+        units: i64,
+    ) -> Result<bool, LimiterDown> {
+        let head = self.head(entry.subject, &LimitSet::default(), period, units, None);
+        let mut rest = vec![head.packed()];
+        rest.extend(wire::charged_fields(of));
+        let answer = self.call(&SCRIPTS.settle, entry, rest, None).await?;
+        Ok(answer.first() == Some(&1))
     }
 
     pub(super) async fn charge(
         &self,
         subject: Subject,
-        key: Option<KeyId>,
+        of: Charged,
         period: Period,
         units: i64,
         position: u64,
@@ -192,7 +201,9 @@ impl Server {
         let mut place = Packed::default();
         place.unsigned(position);
         let entry = self.subjects.apart(subject);
-        self.call(&SCRIPTS.charge, &entry, vec![head.packed(), place.0, wire::key_field(key)], None).await?;
+        let mut rest = vec![head.packed(), place.0];
+        rest.extend(wire::charged_fields(of));
+        self.call(&SCRIPTS.charge, &entry, rest, None).await?;
         Ok(())
     }
 
@@ -221,10 +232,11 @@ impl Server {
         let rest = vec![head.packed(), wire::limits(ask.limits), wire::node_field(self.node), told.0];
         // Where the lease goes on, the node's next ask tells Redis that this cost was never spent. Where this ask has
         // ended it, no ask will.
-        let late =
-            (ask.cost > 0).then(|| undo(&entry, head, None, |reply| reply.verdict == Verdict::Admitted && reply.flag));
+        let late = (ask.cost > 0)
+            .then(|| undo(&entry, head, [None, None], |reply| reply.verdict == Verdict::Admitted && reply.flag));
         let bytes = self.call(&SCRIPTS.lease, &entry, rest, late).await?;
-        let reply = if ask.reports_only { Reply::read_head(&bytes) } else { Reply::read(&bytes, ask.limits, None) };
+        let reply =
+            if ask.reports_only { Reply::read_head(&bytes) } else { Reply::read(&bytes, ask.limits, None, false) };
         let reply = reply.ok_or_else(|| unreadable(&bytes))?;
         let verdict = match reply.verdict {
             Verdict::Admitted => LeaseVerdict::Granted { spare: reply.granted },
@@ -258,24 +270,25 @@ impl LeaseServer for Served {
 }
 
 /// What is done when an answer comes that nobody waits for: quota that it took is given back.
-fn undo(entry: &Entry, head: Head, key: Option<KeyId>, is_taken: fn(&Reply) -> bool) -> Late {
+fn undo(entry: &Entry, head: Head, own: [Option<Own>; 2], is_taken: fn(&Reply) -> bool) -> Late {
     let state_key = Arc::clone(&entry.key);
     Box::new(move |bytes| {
         // Only what stands before the readings is looked at.
         let reply = Reply::read_head(bytes)?;
-        is_taken(&reply).then(|| Call {
-            script: &SCRIPTS.refund,
-            arguments: Arguments { key: state_key, rest: vec![head.packed(), wire::key_field(key)] },
+        is_taken(&reply).then(|| {
+            let mut rest = vec![Head { units: -head.units, ..head }.packed(), wire::ACCOUNT_FIELD];
+            rest.extend(own.into_iter().flatten().map(wire::own_field));
+            Call { script: &SCRIPTS.settle, arguments: Arguments { key: state_key, rest } }
         })
     })
 }
 
 /// While leases are out, quota that is used up may come back with them: the refusal is one of rate, and a lease's time
-/// to live is the least to wait.
+/// to live is the least to wait. What is a key's own or a meter's is never leased: where it is spent, it stays so.
 fn while_leased(refused: Refused, ttl_us: i64) -> Refused {
-    let by = match refused.by.kind() {
-        LimitKind::Rate => refused.by,
-        LimitKind::Quota => LimitLabel::Burst,
+    let by = match refused.by {
+        LimitLabel::Quota => LimitLabel::Burst,
+        other => other,
     };
     Refused { by, wait_us: refused.wait_us.max(ttl_us), ..refused }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use tollgate_domain::KeyId;
 use tollgate_domain::limit::{QuotaState, Reading};
+use tollgate_domain::{KeyId, MeterId};
 
 use super::lease::LeaseEntry;
 use super::wire;
@@ -24,8 +24,15 @@ const IDLE_AFTER: Duration = Duration::from_mins(2);
 const KEPT_SURELY: Duration = Duration::from_hours(23);
 /// How long a lost state is not made again, so that what every node has counted reaches the ledger first.
 const LOST_FOR: Duration = Duration::from_millis(1_500);
-/// Keys with limits of their own whose quota is remembered.
-const KEYS_MAX: usize = 64;
+/// Keys with limits of their own, and meters, whose quota is remembered.
+const OWN_MAX: usize = 64;
+
+/// Whose quota stands beside the account's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    Key(KeyId),
+    Meter(MeterId),
+}
 
 /// A subject as a node knows it.
 #[derive(Debug)]
@@ -43,9 +50,9 @@ struct Memory {
     seen_at: Option<Instant>,
     /// Since when it is missing, though it should be there.
     lost_at: Option<Instant>,
-    /// The account's quota and its keys', as last seen.
+    /// The account's quota, its keys' and its meters', as last seen.
     quota: Option<QuotaState>,
-    keys: Vec<(KeyId, QuotaState)>,
+    own: Vec<(Own, QuotaState)>,
     /// How often it was found.
     found: u64,
     /// What is counted here while Redis is away, and how often the state had been found when it was last brought up to
@@ -67,7 +74,7 @@ impl Entry {
     }
 
     /// The state was found.
-    pub(super) fn found(&self, shared: Option<&Reading>, own: Option<(KeyId, &Reading)>) {
+    pub(super) fn found(&self, shared: Option<&Reading>, own: impl IntoIterator<Item = (Own, QuotaState)>) {
         let mut memory = self.memory.lock();
         memory.seen_at = Some(Instant::now());
         memory.lost_at = None;
@@ -75,12 +82,12 @@ impl Entry {
         if let Some(shared) = shared {
             memory.quota = Some(shared.quota);
         }
-        if let Some((id, own)) = own {
-            memory.keys.retain(|(known, _)| *known != id);
-            if memory.keys.len() == KEYS_MAX {
-                memory.keys.remove(0);
+        for (id, quota) in own {
+            memory.own.retain(|(known, _)| *known != id);
+            if memory.own.len() == OWN_MAX {
+                memory.own.remove(0);
             }
-            memory.keys.push((id, own.quota));
+            memory.own.push((id, quota));
         }
     }
 
@@ -106,12 +113,12 @@ impl Entry {
         is_lost
     }
 
-    /// The quota as last seen in Redis: the account's, or a key's own.
-    pub(super) fn quota(&self, key: Option<KeyId>) -> Option<QuotaState> {
+    /// The quota as last seen in Redis: the account's, or a key's or a meter's.
+    pub(super) fn quota(&self, own: Option<Own>) -> Option<QuotaState> {
         let memory = self.memory.lock();
-        match key {
+        match own {
             None => memory.quota,
-            Some(key) => memory.keys.iter().find(|(known, _)| *known == key).map(|(_, quota)| *quota),
+            Some(own) => memory.own.iter().find(|(known, _)| *known == own).map(|(_, quota)| *quota),
         }
     }
 

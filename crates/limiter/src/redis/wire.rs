@@ -3,9 +3,10 @@
 //! `scripts/shared/call.lua` says what stands where; nothing here decides anything.
 
 use arrayvec::ArrayVec;
-use tollgate_domain::limit::{BucketState, LimitSet, QuotaState, Reading, UNITS_MAX, WindowReading};
-use tollgate_domain::{DAY_US, HOUR_US, KeyId, NodeId, Period, Timestamp, Unit};
+use tollgate_domain::limit::{BucketState, Charged, LimitSet, QuotaState, Reading, UNITS_MAX, WindowReading};
+use tollgate_domain::{DAY_US, HOUR_US, NodeId, Period, Timestamp, Unit};
 
+use super::subjects::Own;
 use crate::limiter::Subject;
 
 /// Accounts are kept at least this long after their last use.
@@ -107,9 +108,25 @@ pub(super) fn state_key(prefix: &str, subject: Subject) -> String {
     }
 }
 
-/// A key's id as it stands in field names; empty where there is none.
-pub(super) fn key_field(key: Option<KeyId>) -> Vec<u8> {
-    key.map(|id| id.as_u128().to_be_bytes().to_vec()).unwrap_or_default()
+/// What follows the letter in the names of the account's own fields: nothing.
+pub(super) const ACCOUNT_FIELD: Vec<u8> = Vec::new();
+
+/// A key's or a meter's id as it stands in field names.
+pub(super) fn own_field(own: Own) -> Vec<u8> {
+    let id = match own {
+        Own::Key(id) => id.as_u128(),
+        Own::Meter(id) => id.as_u128(),
+    };
+    id.to_be_bytes().to_vec()
+}
+
+/// Whose quotas units are charged to, as they stand in field names.
+pub(super) fn charged_fields(of: Charged) -> impl Iterator<Item = Vec<u8>> {
+    let (account, own) = match of {
+        Charged::Calls { key } => (Some(ACCOUNT_FIELD), key.map(Own::Key)),
+        Charged::Meter(id) => (None, Some(Own::Meter(id))),
+    };
+    account.into_iter().chain(own.map(own_field))
 }
 
 /// A node's id as it stands in field names.
@@ -191,17 +208,21 @@ pub(super) struct Reply {
     pub(super) flag: bool,
     pub(super) shared: Option<Reading>,
     pub(super) own: Option<Reading>,
+    pub(super) meter: Option<QuotaState>,
 }
 
 impl Reply {
     /// Reads an answer to a call with these limits; `None` where it is not one.
-    pub(super) fn read(bytes: &[u8], shared: &LimitSet, own: Option<&LimitSet>) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8], shared: &LimitSet, own: Option<&LimitSet>, has_meter: bool) -> Option<Self> {
         let mut numbers = Numbers(bytes);
         let mut reply = numbers.head()?;
         if matches!(reply.verdict, Verdict::Refused | Verdict::Admitted) {
             reply.shared = Some(numbers.reading(shared, reply.now)?);
             if let Some(own) = own {
                 reply.own = Some(numbers.reading(own, reply.now)?);
+            }
+            if has_meter {
+                reply.meter = Some(numbers.reading(&LimitSet::default(), reply.now)?.quota);
             }
         }
         numbers.0.is_empty().then_some(reply)
@@ -243,6 +264,7 @@ impl Numbers<'_> {
             flag: self.next()? != 0,
             shared: None,
             own: None,
+            meter: None,
         })
     }
 

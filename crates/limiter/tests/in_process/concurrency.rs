@@ -9,8 +9,8 @@ use tollgate_domain::{DAY_US, SECOND_US, Unit};
 use tollgate_limiter::{InProcess, InProcessSettings, Limiter};
 
 use crate::support::{
-    account, admitted, at, bucket, client, debit, is_admitted, limiter, month, one, quota, quota_used, ready, seeded,
-    used, window,
+    CALLS, account, admitted, at, bucket, client, debit, is_admitted, limiter, month, one, quota, quota_used, ready,
+    seeded, used, window,
 };
 
 const THREADS: usize = 8;
@@ -77,11 +77,11 @@ fn refunds_and_charges_beside_calls_add_up_to_the_unit() {
                 for round in 0..300 {
                     assert!(is_admitted(&debit(&limiter, &handle, &one(&limits), 0)));
                     if round % 3 == 0 {
-                        ready(limiter.refund(&handle, None, month(), 1)).expect("it answers");
+                        ready(limiter.settle(&handle, CALLS, month(), -1)).expect("it answers");
                     }
                     if round % 10 == 0 {
-                        ready(limiter.charge(account(1), None, month(), 7, 1)).expect("it answers");
-                        ready(limiter.charge(account(1), None, month(), -2, 1)).expect("it answers");
+                        ready(limiter.charge(account(1), CALLS, month(), 7, 1)).expect("it answers");
+                        ready(limiter.charge(account(1), CALLS, month(), -2, 1)).expect("it answers");
                     }
                 }
             });
@@ -101,7 +101,7 @@ fn a_charge_beside_a_seed_is_never_missed() {
         scope.spawn(|| {
             for number in 0..ACCOUNTS {
                 barrier.wait();
-                ready(limiter.charge(account(number), None, month(), 1, 1)).expect("it answers");
+                ready(limiter.charge(account(number), CALLS, month(), 1, 1)).expect("it answers");
                 barrier.wait();
             }
         });

@@ -4,12 +4,15 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use tollgate_domain::limit::{Bucket, Debit, LimitSet, Outcome, Quota, QuotaUse, Seed, Spending, Window};
-use tollgate_domain::{AccountId, DAY_US, KeyId, Period, Rate, Timestamp, Unit};
+use tollgate_domain::limit::{Bucket, Charged, Debit, LimitSet, Outcome, Quota, QuotaUse, Seed, Spending, Window};
+use tollgate_domain::{AccountId, DAY_US, KeyId, MeterId, MeterName, Period, Rate, Timestamp, Unit};
 use tollgate_limiter::{Handle, InProcess, InProcessSettings, Limiter, Subject};
 
 /// When the tests begin: 2026-03-01T00:00:00Z.
 pub(crate) const START_US: i64 = 1_772_323_200_000_000;
+
+/// The quota of calls, of keys without a cap of their own.
+pub(crate) const CALLS: Charged = Charged::Calls { key: None };
 
 pub(crate) fn at(after_us: i64) -> Timestamp {
     Timestamp::from_micros(START_US + after_us)
@@ -36,6 +39,10 @@ pub(crate) fn client(number: u32) -> Subject {
     Subject::Client(0x2001_0db8_0000_0000_0000_0000_0000_0000 | u128::from(number) << 64)
 }
 
+pub(crate) fn meter(name: &str) -> MeterId {
+    MeterName::new(name).expect("a good name").id()
+}
+
 pub(crate) fn key(number: u8) -> KeyId {
     KeyId::new(at(0), [number; 10])
 }
@@ -54,14 +61,14 @@ pub(crate) fn quota(limit: u64) -> LimitSet {
 }
 
 pub(crate) fn one(limits: &LimitSet) -> Debit<'_> {
-    Debit { limits, key: None, period: month(), cost: 1 }
+    Debit { limits, key: None, meter: None, period: month(), cost: 1 }
 }
 
 /// What a ledger tells of a subject that has used so much of its quota, and nothing lately.
 pub(crate) fn used(units: u64) -> Seed {
     let quota = Some(QuotaUse { period: month(), used: units });
     let spending = Spending { debits: Vec::new(), quota };
-    Seed { since: Timestamp::EPOCH, account: spending, key: None, ledger_position: 0 }
+    Seed { since: Timestamp::EPOCH, account: spending, key: None, meter: None, ledger_position: 0 }
 }
 
 pub(crate) fn limiter(clients_max: usize) -> InProcess {

@@ -1,11 +1,11 @@
 //! Forgetting: only what nobody has held for long and what is as good as new; never much at a time.
 
-use tollgate_domain::limit::{Debit, LimitSet, Outcome, Seed, Spending};
+use tollgate_domain::limit::{Charged, Debit, LimitSet, Outcome, Quota, Seed, Spending};
 use tollgate_domain::{DAY_US, MINUTE_US, SECOND_US, Unit};
 use tollgate_limiter::Limiter;
 
 use crate::support::{
-    account, admitted, at, bucket, client, debit, key, limiter, one, quota, ready, seeded, used, window,
+    account, admitted, at, bucket, client, debit, key, limiter, meter, month, one, quota, ready, seeded, used, window,
 };
 
 #[test]
@@ -85,4 +85,25 @@ fn counters_of_a_key_that_has_not_called_for_a_day_are_forgotten_while_the_accou
     assert_eq!(debit(&limiter, &handle, &by(1), DAY_US + MINUTE_US), Outcome::Unseeded);
     assert!(matches!(debit(&limiter, &handle, &by(2), DAY_US + MINUTE_US), Outcome::Admitted(_)));
     assert!(matches!(debit(&limiter, &handle, &one(&LimitSet::default()), DAY_US), Outcome::Admitted(_)));
+}
+
+#[test]
+fn meters_that_were_not_called_for_a_day_are_forgotten_while_the_account_goes_on() {
+    let limiter = limiter(1);
+    let limits = quota(1_000);
+    let handle = seeded(&limiter, account(1), &limits);
+    let by = |name: &str| Debit { meter: Some((meter(name), Quota { limit: Some(9) })), ..one(&limits) };
+    for name in ["tokens", "images"] {
+        assert_eq!(debit(&limiter, &handle, &by(name), 0), Outcome::Unseeded);
+        let seed = Seed { meter: Some((meter(name), Spending::default())), ..used(0) };
+        assert_eq!(ready(limiter.seed(&handle, limiter.ticket(), &by(name), &seed, at(0))), Ok(true));
+        assert!(matches!(debit(&limiter, &handle, &by(name), 0), Outcome::Admitted(_)));
+    }
+    limiter.sweep(at(DAY_US));
+    assert!(matches!(debit(&limiter, &handle, &by("images"), DAY_US), Outcome::Admitted(_)));
+    limiter.sweep(at(DAY_US + MINUTE_US));
+    let tokens = Charged::Meter(meter("tokens"));
+    assert_eq!(ready(limiter.settle(&handle, tokens, month(), 1)), Ok(false), "it is the ledger's to tell");
+    assert_eq!(debit(&limiter, &handle, &by("tokens"), DAY_US + MINUTE_US), Outcome::Unseeded);
+    assert!(matches!(debit(&limiter, &handle, &by("images"), DAY_US + MINUTE_US), Outcome::Admitted(_)));
 }

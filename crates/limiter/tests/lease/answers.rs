@@ -65,7 +65,11 @@ fn tell(second: LeaseReply) -> (u64, Vec<Heard>) {
     world.spawn(0, async move {
         let limits = quota(1_000);
         for _ in 0..16 {
-            drop(calling.debit(&held, &Debit { limits: &limits, key: None, period: month(0), cost: 1 }).await);
+            drop(
+                calling
+                    .debit(&held, &Debit { limits: &limits, key: None, meter: None, period: month(0), cost: 1 })
+                    .await,
+            );
         }
     });
     world.run_until(1_000);

@@ -180,7 +180,7 @@ impl<A: Arbiter> Clone for Node<A> {
 impl<A: Arbiter> Node<A> {
     /// One call; what is admitted is written down.
     pub(crate) async fn call(&self, limits: &LimitSet, period: Period, cost: u64) -> Result<Outcome, LimiterDown> {
-        let outcome = self.leases.debit(&self.entry, &Debit { limits, key: None, period, cost }).await?;
+        let outcome = self.leases.debit(&self.entry, &Debit { limits, key: None, meter: None, period, cost }).await?;
         if let (Outcome::Admitted(admitted), true) = (&outcome, cost > 0) {
             let now_us = self.shared.world.now_us();
             let mut decided = self.decided.lock();
@@ -348,6 +348,12 @@ impl<A: Arbiter> Fleet<A> {
 
     pub(crate) fn now_at_redis_us(&self) -> i64 {
         REDIS_BEGAN_US + self.shared.world.now_us()
+    }
+}
+
+impl<A: Arbiter> Drop for Fleet<A> {
+    fn drop(&mut self) {
+        self.shared.world.end();
     }
 }
 

@@ -50,7 +50,7 @@ impl InRedis {
         self.node(node);
         let (runtime, limiter) = (&self.runtime, &self.nodes[&node]);
         // Who looks brings the time along; the ask that follows goes by it.
-        let nothing = Debit { limits: ask.limits, key: None, period: ask.period, cost: 0 };
+        let nothing = Debit { limits: ask.limits, key: None, meter: None, period: ask.period, cost: 0 };
         let now = Timestamp::from_micros(now_us);
         runtime.block_on(limiter.peek(subject(), &nothing, now)).expect("it answers");
         runtime.block_on(limiter.lease(*ask)).expect("it answers")
@@ -96,8 +96,8 @@ impl Arbiter for InRedis {
         let limiter = &self.nodes[&OBSERVER];
         let spending = Spending { debits: Vec::new(), quota: Some(QuotaUse { period, used }) };
         let since = Timestamp::from_micros(i64::MIN);
-        let seed = Seed { since, account: spending, key: None, ledger_position: 0 };
-        let debit = Debit { limits, key: None, period, cost: 0 };
+        let seed = Seed { since, account: spending, key: None, meter: None, ledger_position: 0 };
+        let debit = Debit { limits, key: None, meter: None, period, cost: 0 };
         let handle = limiter.open(subject());
         let seeded = limiter.seed(&handle, limiter.ticket(), &debit, &seed, Timestamp::from_micros(now_us));
         assert_eq!(self.runtime.block_on(seeded), Ok(true));

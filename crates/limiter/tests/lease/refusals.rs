@@ -63,7 +63,7 @@ fn a_refund_a_charge_or_a_changed_limit_makes_a_refusal_forgotten() {
     refused(fleet.call(0, &limits, 1));
     assert_eq!(fleet.commands(), commands + 1, "forgotten on a charge");
     assert!(is_admitted(&fleet.call(0, &quota(2), 1)), "forgotten with another plan");
-    fleet.nodes[0].entry.refunded(month(0), 1);
+    fleet.nodes[0].entry.settled(month(0), -1);
     refused(fleet.call(0, &quota(2), 1));
     assert_eq!(fleet.commands(), commands + 3, "forgotten on a refund");
 }

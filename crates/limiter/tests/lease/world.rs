@@ -116,6 +116,12 @@ impl World {
         drop(dead);
     }
 
+    /// Ends every task where it is. What runs in a world holds it, and all that it works on: it would live for ever.
+    pub(crate) fn end(&self) {
+        let tasks = std::mem::take(&mut self.inside.lock().tasks);
+        drop(tasks);
+    }
+
     /// Runs everything up to that instant.
     pub(crate) fn run_until(&self, end_us: i64) {
         loop {

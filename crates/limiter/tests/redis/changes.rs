@@ -6,8 +6,8 @@ use tollgate_limiter::{Limiter, Mode, RedisLimiter, Topology};
 
 use crate::private::Server;
 use crate::support::{
-    account, admitted, at, bucket, call, debit, exact, is_admitted, key, quota, seeded, settings, used, wall_clock,
-    window,
+    CALLS, account, admitted, at, bucket, call, debit, exact, is_admitted, key, quota, seeded, settings, used,
+    wall_clock, window,
 };
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn a_refund_and_a_look_leave_bucket_and_windows_alone() {
     let limits = LimitSet { windows: window(4, Unit::Hour).windows, ..bucket(1, Unit::Day, 4) };
     let handle = seeded(&limiter, account(1), &limits).await;
     assert_eq!(admitted(&limiter, &handle, &limits, 4).await, 4);
-    limiter.refund(&handle, None, crate::support::long(), 4).await.expect("it answers");
+    limiter.settle(&handle, CALLS, crate::support::long(), -4).await.expect("it answers");
     for _ in 0..3 {
         let looked = limiter.peek(account(1), &call(&limits, 1), wall_clock()).await.expect("it answers");
         assert!(looked.is_some_and(|outcome| !is_admitted(&outcome)));

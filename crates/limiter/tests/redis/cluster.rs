@@ -9,7 +9,7 @@ use tollgate_limiter::{Limiter, Mode, RedisLimiter, Topology};
 
 use crate::private::{Server, not_run};
 use crate::support::{
-    account, admitted, bucket, call, debit, is_admitted, key, quota, seeded, settings, used, wall_clock,
+    account, admitted, bucket, call, debit, is_admitted, key, meter, quota, seeded, settings, used, wall_clock,
 };
 
 /// Three nodes that have shared the slots out; `None` where one cannot be made here.
@@ -48,10 +48,13 @@ async fn accounts_are_spread_over_the_nodes_and_each_lies_in_one_slot() {
     let own = quota(2);
     for number in 0..30 {
         let handle = seeded(&exact, account(number), &limits).await;
-        let by_key = Debit { key: Some((key(1), &own)), ..call(&limits, 1) };
-        let seed = Seed { key: Some((key(1), Spending::default())), ..used(0, 1) };
+        let tokens = Some((meter("tokens"), quota(1).quota));
+        let by_key = Debit { key: Some((key(1), &own)), meter: tokens, ..call(&limits, 1) };
+        let (key, meter) = (Some((key(1), Spending::default())), Some((meter("tokens"), Spending::default())));
+        let seed = Seed { key, meter, ..used(0, 1) };
         assert_eq!(exact.seed(&handle, 0, &by_key, &seed, wall_clock()).await, Ok(true));
         assert!(is_admitted(&debit(&exact, &handle, &by_key).await));
+        assert!(!is_admitted(&debit(&exact, &handle, &by_key).await), "the meter is spent");
         assert_eq!(admitted(&exact, &handle, &limits, 9).await, 9);
         let handle = leased.open(account(number));
         assert_eq!(admitted(&leased, &handle, &limits, 30).await, 10, "account {number}");

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use tollgate_domain::Unit;
 use tollgate_domain::limit::{Debit, LimitSet, Outcome, Seed, Spending};
-use tollgate_limiter::{Limiter, LimiterDown, Mode, RedisHandle, RedisLimiter, RedisSettings, Topology};
+use tollgate_limiter::{Limiter, LimiterDown, Mode, RedisHandle, RedisLimiter, RedisSettings, Subject, Topology};
 
 use crate::private::Server;
 use crate::support::{
-    account, admitted, bucket, call, debit, exact, is_admitted, key, long, node, quota, quota_used, seeded, used,
-    wall_clock,
+    CALLS, account, admitted, bucket, call, debit, exact, is_admitted, key, long, node, quota, quota_used, seeded,
+    used, wall_clock,
 };
 
 /// A limiter with the usual timeout, as long as a busy machine allows.
@@ -173,7 +173,7 @@ async fn without_redis_each_node_goes_on_with_its_share() {
         (0..calls).filter(|_| is_admitted(&limiter.debit_locally(subject, &call(limits, 1), wall_clock()))).count()
     };
     assert_eq!(locally(&handle, &limits, 100), 20, "a third of 60 left of the quota, and of the burst of 60");
-    limiter.refund_locally(&handle, None, long(), 20);
+    limiter.settle_locally(&handle, CALLS, long(), -20);
     assert_eq!(locally(&handle, &limits, 100), 0, "the bucket is empty");
     let unknown = limiter.open(account(2));
     assert_eq!(locally(&unknown, &quota(100), 100), 33, "nothing was ever heard of it");
@@ -185,6 +185,10 @@ async fn without_redis_each_node_goes_on_with_its_share() {
         count += u32::from(is_admitted(&limiter.debit_locally(&fresh, &by_key, wall_clock())));
     }
     assert_eq!(count, 1, "a third of five");
+    let one = quota(30);
+    let client = Subject::Client(7);
+    let by_client = || is_admitted(&limiter.debit_locally(&limiter.open(client), &call(&one, 1), wall_clock()));
+    assert_eq!((0..30).filter(|_| by_client()).count(), 10, "each call opens the address anew, and it is the same one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use tollgate_limiter::protocol::{DEAD_AFTER_US, LeaseAsk, LeaseReply, LeaseServe
 use tollgate_limiter::{Limiter, Mode, RedisLimiter, Subject, Topology};
 
 use crate::private::Server;
-use crate::support::{account, at, bucket, call, long, quota, settings, used};
+use crate::support::{CALLS, account, at, bucket, call, long, quota, settings, used};
 
 const TTL_US: i64 = 500_000;
 
@@ -132,6 +132,21 @@ fn an_exact_debit_respects_what_is_held_and_is_told_to_wait_for_it() {
         Outcome::Refused(refused) => {
             assert_eq!(refused.by.kind(), tollgate_domain::limit::LimitKind::Rate);
             assert_eq!(refused.wait_us, TTL_US);
+        }
+        other => panic!("{other:?}"),
+    }
+    let tokens = crate::support::meter("tokens");
+    let metered = tollgate_domain::limit::Debit { key: None, meter: Some((tokens, quota(3).quota)), ..by_key };
+    let seed = tollgate_domain::limit::Seed {
+        meter: Some((tokens, tollgate_domain::limit::Spending::default())),
+        ..used(0, 0)
+    };
+    assert_eq!(fleet.runtime.block_on(fleet.redis[0].seed(&handle, 0, &metered, &seed, at(1))), Ok(true));
+    match fleet.runtime.block_on(fleet.redis[0].debit(&handle, &metered, at(1))).expect("it answers") {
+        Outcome::Refused(refused) => {
+            // More than the meter has left, which no lease that comes back changes.
+            assert_eq!(refused.by, tollgate_domain::limit::LimitLabel::Meter);
+            assert_eq!(refused.wait_us, long().end - at(1));
         }
         other => panic!("{other:?}"),
     }
@@ -309,8 +324,9 @@ impl Simulated<'_> {
             // As the connection does with an answer that comes too late.
             if granted == Some(0) && ask.keep == 0 && cost > 0 {
                 let handle = self.fleet.redis[index].open(self.subject);
-                let refund = self.fleet.redis[index].refund(&handle, None, long(), cost);
-                self.fleet.runtime.block_on(refund).expect("it answers");
+                let units = -i64::try_from(cost).expect("a small number");
+                let given_back = self.fleet.redis[index].settle(&handle, CALLS, long(), units);
+                self.fleet.runtime.block_on(given_back).expect("it answers");
             }
             return;
         }

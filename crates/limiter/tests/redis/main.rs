@@ -5,6 +5,7 @@ mod cluster;
 mod concurrency;
 mod failures;
 mod leases;
+mod meters;
 mod private;
 mod seeding;
 mod size;

@@ -1,4 +1,4 @@
-//! Redis servers of a test's own: started when the binary is there, killed when the test ends.
+//! Redis servers of a test's own: started when the binary is there, killed when the test ends, however it does.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -26,30 +26,50 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-fn start(port: u16, folder: &Path, options: &[String]) -> Option<Child> {
-    Command::new("redis-server")
+/// The server dies with the thread that starts it, which is the test's own: it is not left behind where a test is killed
+/// and nothing is dropped.
+fn start(port: u16, folder: &Path, options: &[String]) -> Child {
+    let mut command = if has_setpriv() {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "redis-server"]);
+        command
+    } else {
+        Command::new("redis-server")
+    };
+    command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(folder)
         .args(options)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .ok()
+        .expect("redis-server starts")
+}
+
+fn is_there(program: &str) -> bool {
+    let run = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    run.is_ok_and(|status| status.success())
+}
+
+fn has_setpriv() -> bool {
+    let run = Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).stderr(Stdio::null()).status();
+    run.is_ok_and(|status| status.success())
 }
 
 impl Server {
     /// A server; `None`, and a line that says so, where there is no `redis-server`.
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
         static FOLDERS: AtomicU32 = AtomicU32::new(0);
+        if !is_there("redis-server") {
+            return not_run("redis-server");
+        }
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("tollgate-limiter-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder for the server");
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         for _ in 0..10 {
             let port = free_port();
-            let Some(child) = start(port, &folder, &options) else {
-                return not_run("redis-server");
-            };
+            let child = start(port, &folder, &options);
             let mut server = Self { child, port, folder: folder.clone(), options: options.clone() };
             if server.answers_within(Duration::from_secs(5)) {
                 return Some(server);
@@ -99,7 +119,7 @@ impl Server {
 
     /// Starts it again, empty, on the same port.
     pub(crate) fn restart(&mut self) {
-        self.child = start(self.port, &self.folder, &self.options).expect("it started before");
+        self.child = start(self.port, &self.folder, &self.options);
         assert!(self.answers_within(Duration::from_secs(5)), "it does not start again");
     }
 

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate_domain::limit::{Debit, Debited, Outcome, Seed, Spending};
+use tollgate_domain::limit::{Charged, Debit, Debited, Outcome, Seed, Spending};
 use tollgate_domain::{SECOND_US, Timestamp, Unit};
 use tollgate_limiter::{Limiter, LimiterDown, Subject};
 
 use crate::private::Server;
 use crate::support::{
-    account, admitted, bucket, call, debit, exact, is_admitted, key, leased, long, quota, quota_used, seeded, standing,
-    used, wall_clock, window,
+    CALLS, account, admitted, bucket, call, debit, exact, is_admitted, key, leased, long, quota, quota_used, seeded,
+    standing, used, wall_clock, window,
 };
 
 #[tokio::test]
@@ -45,11 +45,11 @@ async fn a_ledger_read_before_a_charge_is_not_believed() {
     let limiter = exact(&server);
     let limits = quota(10);
     let handle = limiter.open(account(1));
-    limiter.charge_shared(account(1), None, long(), 6, 12).await.expect("it answers");
+    limiter.charge_shared(account(1), CALLS, long(), 6, 12).await.expect("it answers");
     assert_eq!(limiter.seed(&handle, 0, &call(&limits, 1), &used(0, 11), wall_clock()).await, Ok(false));
     assert_eq!(debit(&limiter, &handle, &call(&limits, 1)).await, Outcome::Unseeded);
     assert_eq!(limiter.seed(&handle, 0, &call(&limits, 1), &used(6, 12), wall_clock()).await, Ok(true));
-    limiter.charge_shared(account(1), None, long(), 6, 12).await.expect("it answers");
+    limiter.charge_shared(account(1), CALLS, long(), 6, 12).await.expect("it answers");
     assert_eq!(quota_used(&limiter, account(1), &limits).await, Some(6));
 }
 
@@ -60,7 +60,7 @@ async fn each_entry_of_the_ledger_is_charged_once() {
     let limits = quota(10);
     seeded(&limiter, account(1), &limits).await;
     for (units, position, expected) in [(4, 1, 4), (4, 1, 4), (-1, 2, 3), (9, 1, 3), (-9, 3, 0), (5, 4, 5)] {
-        limiter.charge_shared(account(1), None, long(), units, position).await.expect("it answers");
+        limiter.charge_shared(account(1), CALLS, long(), units, position).await.expect("it answers");
         assert_eq!(quota_used(&limiter, account(1), &limits).await, Some(expected), "{units} at {position}");
     }
 }
@@ -80,7 +80,7 @@ async fn a_keys_cap_is_seeded_debited_and_refunded_beside_the_accounts_quota() {
         count += u32::from(is_admitted(&debit(&limiter, &handle, &by_key).await));
     }
     assert_eq!(count, 3);
-    limiter.refund(&handle, Some(key(1)), long(), 2).await.expect("it answers");
+    limiter.settle(&handle, Charged::Calls { key: Some(key(1)) }, long(), -2).await.expect("it answers");
     assert_eq!(quota_used(&limiter, account(1), &limits).await, Some(1));
     assert!(is_admitted(&debit(&limiter, &handle, &by_key).await));
     let own_used =
@@ -97,7 +97,7 @@ async fn a_seed_by_a_wrong_clock_keeps_the_age_of_what_was_spent() {
         let clock = wall_clock() + wrong_by_us;
         let debits = vec![Debited { at: clock + -3_599 * SECOND_US, units: 4 }, Debited { at: clock, units: 3 }];
         let spending = Spending { debits, ..Spending::default() };
-        let seed = Seed { since: Timestamp::EPOCH, account: spending, key: None, ledger_position: 0 };
+        let seed = Seed { since: Timestamp::EPOCH, account: spending, key: None, meter: None, ledger_position: 0 };
         let handle = limiter.open(account(number));
         assert_eq!(limiter.seed(&handle, 0, &call(&limits, 1), &seed, clock).await, Ok(true));
         assert_eq!(admitted(&limiter, &handle, &limits, 5).await, 3, "{wrong_by_us}");
@@ -125,7 +125,7 @@ async fn every_state_has_an_expiry_of_more_than_a_day() {
     let limiter = exact(&server);
     let handle = seeded(&limiter, account(1), &window(10, Unit::Hour)).await;
     assert_eq!(admitted(&limiter, &handle, &window(10, Unit::Hour), 1).await, 1);
-    limiter.charge_shared(account(2), None, long(), 1, 7).await.expect("it answers");
+    limiter.charge_shared(account(2), CALLS, long(), 1, 7).await.expect("it answers");
     let keys: Vec<String> = server.run(&["KEYS", "*"]);
     assert_eq!(keys.len(), 2);
     for key in keys {

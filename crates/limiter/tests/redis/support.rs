@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tollgate_domain::limit::{
-    Bucket, Debit, LimitSet, LimitStanding, Outcome, Quota, QuotaUse, Seed, Spending, Window,
+    Bucket, Charged, Debit, LimitSet, LimitStanding, Outcome, Quota, QuotaUse, Seed, Spending, Window,
 };
-use tollgate_domain::{AccountId, DAY_US, KeyId, NodeId, Period, Rate, Timestamp, Unit};
+use tollgate_domain::{AccountId, DAY_US, KeyId, MeterId, MeterName, NodeId, Period, Rate, Timestamp, Unit};
 use tollgate_limiter::{Limiter, Mode, RedisHandle, RedisLimiter, RedisSettings, Subject, Topology};
 
 use crate::private::Server;
@@ -14,6 +14,9 @@ use crate::private::Server;
 pub(crate) const START_US: i64 = 1_772_323_200_000_000;
 /// Machines that run tests are busy; what the timeout does is tested by itself.
 pub(crate) const PATIENT: Duration = Duration::from_secs(5);
+
+/// The quota of calls, of keys without a cap of their own.
+pub(crate) const CALLS: Charged = Charged::Calls { key: None };
 
 pub(crate) fn at(after_us: i64) -> Timestamp {
     Timestamp::from_micros(START_US + after_us)
@@ -32,6 +35,10 @@ pub(crate) fn long() -> Period {
 pub(crate) fn account(number: u32) -> Subject {
     let [a, b, c, d] = number.to_be_bytes();
     Subject::Account(AccountId::new(at(0), [0, 0, 0, 0, 0, 0, a, b, c, d]))
+}
+
+pub(crate) fn meter(name: &str) -> MeterId {
+    MeterName::new(name).expect("a good name").id()
 }
 
 pub(crate) fn key(number: u8) -> KeyId {
@@ -56,7 +63,7 @@ pub(crate) fn quota(limit: u64) -> LimitSet {
 }
 
 pub(crate) fn call(limits: &LimitSet, cost: u64) -> Debit<'_> {
-    Debit { limits, key: None, period: long(), cost }
+    Debit { limits, key: None, meter: None, period: long(), cost }
 }
 
 /// What a ledger tells of an account that has used so much of its quota, and nothing lately.
@@ -66,6 +73,7 @@ pub(crate) fn used(units: u64, ledger_position: u64) -> Seed {
         since: Timestamp::from_micros(i64::MIN),
         account: Spending { debits: Vec::new(), quota },
         key: None,
+        meter: None,
         ledger_position,
     }
 }

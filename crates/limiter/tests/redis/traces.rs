@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tollgate_domain::limit::{
-    AccountState, Bucket, Debit, Debited, LimitSet, Outcome, Quota, QuotaUse, Seed, Spending, UNITS_MAX, Window,
+    AccountState, Bucket, Charged, Debit, Debited, LimitSet, Outcome, Quota, QuotaUse, Seed, Spending, UNITS_MAX,
+    Window,
 };
 use tollgate_domain::{HOUR_US, MINUTE_US, Period, Rate, SECOND_US, Timestamp, Unit};
 use tollgate_limiter::{InProcess, Limiter, Mode, RedisLimiter, Topology};
 
 use crate::private::Server;
-use crate::support::{START_US, account, at, key, settings};
+use crate::support::{START_US, account, at, key, meter, settings};
 
 /// Consecutive periods of one hour.
 fn hour_of(now_us: i64) -> Period {
@@ -45,11 +46,48 @@ fn limits() -> impl Strategy<Value = LimitSet> {
     )
 }
 
+const METERS: [&str; 2] = ["tokens", "images"];
+
+/// What is charged: a key's calls (two has no limits of its own), or a meter's.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Key(usize),
+    Meter(usize),
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    Call { plan: usize, key: usize, cost: u64 },
-    Refund { units: u64, key: usize },
-    Charge { units: i64, key: usize },
+    Call {
+        plan: usize,
+        key: usize,
+        meter: usize,
+        cost: u64,
+    },
+    /// In the period of now or one of those before.
+    Settle {
+        units: i64,
+        of: Of,
+        periods_ago: i64,
+    },
+    Charge {
+        units: i64,
+        of: Of,
+    },
+}
+
+fn of() -> impl Strategy<Value = Of> {
+    prop_oneof![(0_usize..3).prop_map(Of::Key), (0_usize..2).prop_map(Of::Meter)]
+}
+
+fn own(number: usize) -> tollgate_domain::KeyId {
+    key(u8::try_from(number).expect("small"))
+}
+
+fn charged(of: Of) -> Charged {
+    match of {
+        Of::Key(number) => Charged::Calls { key: (number < 2).then(|| own(number)) },
+        Of::Meter(number) => Charged::Meter(meter(METERS[number])),
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -57,9 +95,11 @@ fn step() -> impl Strategy<Value = Step> {
     let cost = prop_oneof![8 => Just(1_u64), 3 => 0_u64..=5, 1 => 0_u64..=40, 1 => Just(1 << 45)];
     prop_oneof![
         // A plan holds for a few calls, or for one.
-        24 => (0_usize..12, 0_usize..3, cost).prop_map(|(plan, key, cost)| Step::Call { plan, key, cost }),
-        1 => (0_u64..5, 0_usize..3).prop_map(|(units, key)| Step::Refund { units, key }),
-        1 => (-5_i64..=9, 0_usize..3).prop_map(|(units, key)| Step::Charge { units, key }),
+        24 => (0_usize..12, 0_usize..3, 0_usize..4, cost)
+            .prop_map(|(plan, key, meter, cost)| Step::Call { plan, key, meter, cost }),
+        3 => (-5_i64..=9, of(), prop_oneof![4 => Just(0), 1 => 1_i64..3])
+            .prop_map(|(units, of, periods_ago)| Step::Settle { units, of, periods_ago }),
+        2 => (-5_i64..=9, of()).prop_map(|(units, of)| Step::Charge { units, of }),
     ]
 }
 
@@ -79,6 +119,7 @@ fn gap_us() -> impl Strategy<Value = i64> {
 struct Trace {
     plans: Vec<LimitSet>,
     keys: [LimitSet; 2],
+    meters: [Quota; 2],
     debits: Vec<(i64, u64)>,
     steps: Vec<(i64, Step)>,
 }
@@ -86,8 +127,10 @@ struct Trace {
 fn trace() -> impl Strategy<Value = Trace> {
     let debits = proptest::collection::vec((0_i64..=2 * HOUR_US, 0_u64..9), 0..12);
     let plans = proptest::collection::vec(limits(), 1..=3);
-    (plans, [limits(), limits()], debits, proptest::collection::vec((gap_us(), step()), 1..=80))
-        .prop_map(|(plans, keys, debits, steps)| Trace { plans, keys, debits, steps })
+    let meter = || proptest::option::weighted(0.8, limit()).prop_map(|limit| Quota { limit });
+    let steps = proptest::collection::vec((gap_us(), step()), 1..=80);
+    (plans, [limits(), limits()], [meter(), meter()], debits, steps)
+        .prop_map(|(plans, keys, meters, debits, steps)| Trace { plans, keys, meters, debits, steps })
 }
 
 /// The three that are compared, on one account.
@@ -115,7 +158,11 @@ impl Compared<'_> {
                 return Ok(());
             }
             is_seeded = true;
-            let seed = Seed { key: debit.key.map(|(id, _)| (id, self.seed.account.clone())), ..self.seed.clone() };
+            let seed = Seed {
+                key: debit.key.map(|(id, _)| (id, self.seed.account.clone())),
+                meter: debit.meter.map(|(id, _)| (id, self.seed.account.clone())),
+                ..self.seed.clone()
+            };
             self.model.seed(debit, &seed, now);
             let ticket = self.memory.ticket();
             assert!(
@@ -126,26 +173,30 @@ impl Compared<'_> {
         }
     }
 
-    fn change(&mut self, step: &Step, period: Period, position: u64) {
+    fn change(&mut self, step: &Step, now_us: i64, position: u64) -> Result<(), TestCaseError> {
         let subject = account(self.subject);
-        let own = |number: usize| (number < 2).then(|| key(u8::try_from(number).expect("small")));
         match *step {
             Step::Call { .. } => {}
-            Step::Refund { units, key } => {
-                self.model.refund(own(key), period, units);
+            Step::Settle { units, of, periods_ago } => {
+                let (of, period) = (charged(of), hour_of(now_us - periods_ago * HOUR_US));
+                let expected = self.model.settle(of, period, units);
                 let handle = self.memory.open(subject);
-                self.runtime.block_on(self.memory.refund(&handle, own(key), period, units)).expect("it answers");
+                let remembered = self.runtime.block_on(self.memory.settle(&handle, of, period, units));
+                prop_assert_eq!(remembered, Ok(expected));
                 let handle = self.redis.open(subject);
-                self.runtime.block_on(self.redis.refund(&handle, own(key), period, units)).expect("it answers");
+                let in_redis = self.runtime.block_on(self.redis.settle(&handle, of, period, units));
+                prop_assert_eq!(in_redis, Ok(expected));
             }
-            Step::Charge { units, key } => {
-                self.model.charge(own(key), period, units, position);
-                let charged = self.memory.charge(subject, own(key), period, units, position);
+            Step::Charge { units, of } => {
+                let (of, period) = (charged(of), hour_of(now_us));
+                self.model.charge(of, period, units, position);
+                let charged = self.memory.charge(subject, of, period, units, position);
                 self.runtime.block_on(charged).expect("it answers");
-                let charged = self.redis.charge_shared(subject, own(key), period, units, position);
+                let charged = self.redis.charge_shared(subject, of, period, units, position);
                 self.runtime.block_on(charged).expect("it answers");
             }
         }
+        Ok(())
     }
 }
 
@@ -160,22 +211,23 @@ fn follow(
     debits.sort_by_key(|debited| debited.at);
     let quota = Some(QuotaUse { period: hour_of(START_US), used: 3 });
     let spending = Spending { debits, quota };
-    let seed = Seed { since: at(-2 * HOUR_US), account: spending, key: None, ledger_position: 1_000 };
+    let seed = Seed { since: at(-2 * HOUR_US), account: spending, key: None, meter: None, ledger_position: 1_000 };
     let (model, memory) = (AccountState::default(), InProcess::default());
     let mut compared = Compared { runtime, redis, subject, seed, model, memory };
     let (mut now_us, mut plan) = (START_US, &trace.plans[0]);
     for (number, (gap_us, step)) in trace.steps.iter().enumerate() {
         now_us += gap_us;
         let (now, period) = (Timestamp::from_micros(now_us), hour_of(now_us));
-        if let Step::Call { plan: choice, key: by, cost } = step {
+        if let Step::Call { plan: choice, key: by, meter: metered, cost } = step {
             plan = trace.plans.get(*choice).unwrap_or(plan);
-            let own = trace.keys.get(*by).map(|own| (key(u8::try_from(*by).expect("small")), own));
-            compared.call(&Debit { limits: plan, key: own, period, cost: *cost }, now)?;
+            let key = trace.keys.get(*by).map(|limits| (own(*by), limits));
+            let meter = trace.meters.get(*metered).map(|quota| (meter(METERS[*metered]), *quota));
+            compared.call(&Debit { limits: plan, key, meter, period, cost: *cost }, now)?;
         } else {
             // Later than any seed tells of: whatever is counted once is counted in all three.
             let position = 2_000 + u64::try_from(number).expect("small");
             compared.seed.ledger_position = position;
-            compared.change(step, period, position);
+            compared.change(step, now_us, position)?;
         }
     }
     Ok(())

@@ -28,15 +28,15 @@ impl LeaseEntry {
         self.subject
     }
 
-    /// Forgets every refusal: quota was charged, credited or refunded somewhere, or what holds has changed.
+    /// Forgets every refusal: quota was charged, credited or given back somewhere, or what holds has changed.
     /// An answer that is on its way is not remembered as a refusal either.
     pub fn forget_refusals(&self) {
         self.state.lock().forget_refusals();
     }
 
-    /// Hears that units of quota were given back at Redis into the period they were charged in.
-    pub fn refunded(&self, charged_in: Period, units: u64) {
-        self.state.lock().refunded(charged_in, units);
+    /// Hears that what was charged in a period was corrected at Redis: units given back (negative), or more counted.
+    pub fn settled(&self, charged_in: Period, units: i64) {
+        self.state.lock().settled(charged_in, units);
     }
 
     /// Whether this node holds or has yet to report anything: such an entry must be kept.

@@ -77,7 +77,8 @@ impl<S: LeaseServer, E: Surroundings> Leases<S, E> {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Debits a call that has no limits of its key's own: from what is held here, where that is enough, without waiting.
+    /// Debits a call that has no limits of its key's own and no meter: from what is held here, where that is enough,
+    /// without waiting.
     ///
     /// # Errors
     /// [`LimiterDown`] where Redis had to be asked and did not answer.

@@ -360,11 +360,13 @@ impl State {
         self.forgets = self.forgets.wrapping_add(1);
     }
 
-    pub(super) fn refunded(&mut self, charged_in: Period, units: u64) {
-        self.forget_refusals();
+    pub(super) fn settled(&mut self, charged_in: Period, units: i64) {
+        if units < 0 {
+            self.forget_refusals();
+        }
         let quota = self.known.as_deref_mut().map(|known| &mut known.reading.quota);
-        if let Some(quota) = quota.filter(|quota| quota.period.overlaps(&charged_in)) {
-            quota.used = quota.used.saturating_sub(units);
+        if let Some(quota) = quota {
+            quota.settle(charged_in, units);
         }
     }
 

@@ -1,16 +1,17 @@
--- Charges (or, negative, credits) quota that was used beside the gateways: each entry of the ledger once, by its place
--- in it. ARGV[2] the place, ARGV[3] the key's id, if the entry has one.
+-- Charges (or, negative, credits) units that were used beside the gateways: each entry of the ledger once, by its
+-- place in it. ARGV[2] the place; ARGV[3] and on: whose quotas, the first of which every call of that kind has: empty
+-- for the account's, else a key's or a meter's id.
 
 local position = read(ARGV[2])[1]
 local found = false
-for _, key in ipairs({'', ARGV[3]}) do
-  local text = redis.call('HGET', STATE, 'q' .. key)
+for index = 3, #ARGV do
+  local text = redis.call('HGET', STATE, 'q' .. ARGV[index])
   if text then
     local quota = quota_read(text)
-    found = found or key == ''
+    found = found or index == 3
     now = max(redis_now, quota.seen)
     quota_charge(quota, period_start, period_end, cost, position)
-    quota_write({quota = quota, key = key})
+    quota_write({quota = quota, key = ARGV[index]})
   end
 end
 if not found then
@@ -21,7 +22,8 @@ end
 if #writes > 0 then
   redis.call('HSET', STATE, unpack(writes))
 end
-if not found then
+-- Whatever else there is of the account is kept as long as it was to be.
+if not found and redis.call('PTTL', STATE) < keep_ms then
   redis.call('PEXPIRE', STATE, string.format('%.0f', keep_ms))
 end
 return 0

@@ -1,10 +1,11 @@
--- Debits a call from the account's limits, and from the key's own where it brings some, or from none of them; only
--- looks where the head says so. ARGV[3] the key's id, ARGV[4] its limits.
+-- Debits a call from the account's limits, from the key's own where it brings some, and from a meter where it brings
+-- one, or from none of them; only looks where the head says so. ARGV[3] and on, by twos: the key's or the meter's id,
+-- and its limits. A meter is a set of limits of which there is the quota only.
 
 local account = limits_of(ARGV[2], '')
 local sets = {account}
-if ARGV[3] then
-  sets[2] = limits_of(ARGV[4], ARGV[3])
+for index = 3, #ARGV, 2 do
+  sets[#sets + 1] = limits_of(ARGV[index + 1], ARGV[index])
 end
 
 local refusal = open(sets)
@@ -13,12 +14,17 @@ if refusal then
 end
 for _, set in ipairs(sets) do
   roll(set)
+  -- The account says which period is open, for what stands beside it too.
+  period_start, period_end = account.quota.from, account.quota.to
 end
 local shared_refuses = cost > 0 and cost > left(account, outstanding)
-local verdict = ADMITTED
-if shared_refuses or (cost > 0 and sets[2] and cost > left(sets[2], 0)) then
-  verdict = REFUSED
-elseif cost > 0 then
+local verdict = shared_refuses and REFUSED or ADMITTED
+for index = 2, #sets do
+  if cost > 0 and cost > left(sets[index], 0) then
+    verdict = REFUSED
+  end
+end
+if verdict == ADMITTED and cost > 0 then
   for _, set in ipairs(sets) do
     take(set, cost)
   end

@@ -1,12 +1,18 @@
 -- Fills in what is missing from what the ledger tells; what is counted stays, whoever counted it. Answers 0 where the
--- ledger was read before the last charge, else 1. ARGV[3], ARGV[4] the key's id and limits (empty: none), ARGV[5] the
--- ledger's position; then, for the account and then the key, first its level, quota period and use,
--- then for each window its slices, oldest first: how long ago (as seen by who read the ledger, by one clock), units.
+-- ledger was read before the last charge, else 1. ARGV[3] the ledger's position; ARGV[4], ARGV[5] the key's id and
+-- limits (empty: none); ARGV[6] the meter's id (empty: none), ARGV[7] what is told of it; then, for the account and then
+-- the key, first its level, quota period and use, then for each window its slices, oldest first: how long ago (as seen by
+-- who read the ledger, by one clock), units.
 
 local account = limits_of(ARGV[2], '')
 local sets = {account}
-if ARGV[3] ~= '' then
-  sets[2] = limits_of(ARGV[4], ARGV[3])
+local told_at = {8}
+if ARGV[4] ~= '' then
+  sets[2], told_at[2] = limits_of(ARGV[5], ARGV[4]), 9 + #account.windows
+end
+if ARGV[6] ~= '' then
+  sets[#sets + 1] = {key = ARGV[6], tokens = -1, micros = 1, burst = 0, limit = -1, bits = 0, windows = {}}
+  told_at[#sets] = 7
 end
 load(sets)
 see(sets)
@@ -18,10 +24,10 @@ end
 if not is_missing then
   return 1
 end
-local position = read(ARGV[5])[1]
+local position = read(ARGV[3])[1]
 local mark = redis.call('HGET', STATE, 'p')
-local known = account.quota and account.quota.position or mark and read(mark)[1] or 0
-if position < known then
+mark = mark and read(mark)[1]
+if position < max(account.quota and account.quota.position or 0, mark or 0) then
   return 0
 end
 
@@ -60,11 +66,12 @@ local function seed(set, at)
   end
 end
 
--- Keys that have not called for a day and whose rates are as good as new: their quota is the ledger's to tell.
-local function forget_unused_keys()
+-- Keys and meters that have not been called for a day, where their rates are as good as new: their quota is the
+-- ledger's to tell.
+local function forget_unused()
   for _, field in ipairs(redis.call('HKEYS', STATE)) do
     local key = string.sub(field, 2)
-    if #field == 17 and string.sub(field, 1, 1) == 'q' and key ~= ARGV[3] then
+    if #field == 17 and string.sub(field, 1, 1) == 'q' and key ~= ARGV[4] and key ~= ARGV[6] then
       local is_idle = now - quota_read(redis.call('HGET', STATE, field)).seen > DAY_US
       local fields = {field}
       for _, other in ipairs(is_idle and redis.call('HKEYS', STATE) or {}) do
@@ -87,11 +94,15 @@ local function forget_unused_keys()
   end
 end
 
-seed(account, 6)
-if sets[2] then
-  forget_unused_keys()
-  seed(sets[2], 7 + #account.windows)
+if #sets > 1 then
+  forget_unused()
+end
+for index, set in ipairs(sets) do
+  seed(set, told_at[index])
 end
 save(sets)
-redis.call('HDEL', STATE, 'p')
+-- The account's own place says the same from now on, unless it was seeded before that charge.
+if mark and mark <= account.quota.position then
+  redis.call('HDEL', STATE, 'p')
+end
 return 1

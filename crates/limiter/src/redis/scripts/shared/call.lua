@@ -9,8 +9,8 @@
 --   W<s>   its older slices, oldest first: newest call, units
 --   o      units outstanding in leases, when the next lease needs attention, leases with units
 --   l<node> a node's lease, see lease.lua
---   p      without a state only: the position of the last charge that found none
--- and q, b, w<s>:, W<s>: followed by a key's id for what single keys have of their own.
+--   p      the position of the last charge that found no state of what it charges, until a seed has told it
+-- and q, b, w<s>:, W<s>: followed by a key's id for what single keys have of their own, and q by a meter's.
 --
 -- Every number stays at or below 2^53, where doubles are exact. Times are microseconds of Redis time.
 

@@ -19,17 +19,22 @@ local function quota_add(quota, units)
   quota.changed = true
 end
 
--- A charge of another process, once by its position.
-local function quota_charge(quota, from, to, units, position)
-  if position <= quota.position then
-    return
-  end
-  quota.position, quota.changed = position, true
+-- What was charged in a period, corrected: none is given back where that is over; what is counted where nothing has
+-- opened it yet opens it.
+local function quota_settle(quota, from, to, units)
   if units > 0 and from >= quota.to then
     quota_roll(quota, from, to)
   end
   if overlaps(quota, from, to) then
     quota_add(quota, units)
+  end
+end
+
+-- A charge of another process, once by its position.
+local function quota_charge(quota, from, to, units, position)
+  if position > quota.position then
+    quota.position, quota.changed = position, true
+    quota_settle(quota, from, to, units)
   end
 end
 
