@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tollgate_domain::{
-    AccountId, Clock, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, NodeId, Period, RouteName, StatusClass,
-    Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
+    AccountId, Charged, Clock, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, NodeId, Period, RouteName,
+    StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
 };
 use tollgate_fleet::{
     CacheSettings, CachedKeys, ChangeReader, Charges, FleetClock, FleetLink, LinkSettings, Relay, SpoolSettings,
@@ -47,7 +47,7 @@ impl Charges for NoCharges {
     async fn charge(
         &self,
         _: AccountId,
-        _: Option<KeyId>,
+        _: Charged,
         _: Period,
         _: i64,
         _: u64,
@@ -238,9 +238,17 @@ fn batch(node: NodeId, sequence: u64, lines: u64) -> UsageBatch {
             route: RouteName::new("events-id").expect("a good name"),
             status: StatusClass::Success,
             period: Period::calendar_month(NOW),
+            meter: None,
             detached: false,
         },
         tally: UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() },
     };
-    UsageBatch { node, sequence, start: NOW, end: NOW + 250_000, lines: (0..lines).map(line).collect() }
+    UsageBatch {
+        node,
+        sequence,
+        start: NOW,
+        end: NOW + 250_000,
+        lines: (0..lines).map(line).collect(),
+        requests: Vec::new(),
+    }
 }

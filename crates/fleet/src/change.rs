@@ -3,7 +3,7 @@
 
 use deadpool_redis::redis::{Cmd, cmd};
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{KeyHash, Period, Timestamp};
+use tollgate_domain::{Charged, KeyHash, MeterId, Period, Timestamp};
 use tollgate_store::Change;
 
 /// The field of an entry that holds the change.
@@ -21,6 +21,16 @@ enum Form {
     Usage {
         account: String,
         key: Option<String>,
+        start: i64,
+        end: i64,
+        units: i64,
+        position: u64,
+    },
+    /// A kind of its own: to a version that knows no meters it must not look like calls.
+    MeterUsage {
+        account: String,
+        /// 32 hexadecimal digits.
+        meter: String,
         start: i64,
         end: i64,
         units: i64,
@@ -51,14 +61,19 @@ pub(crate) fn write(change: &Change) -> String {
     write_form(&match *change {
         Change::Key(hash) => Form::Key { hash: hash.to_string() },
         Change::Account(account) => Form::Account { account: account.to_string() },
-        Change::Usage { account, key, period, units, position } => Form::Usage {
-            account: account.to_string(),
-            key: key.map(|key| key.to_string()),
-            start: period.start.as_micros(),
-            end: period.end.as_micros(),
-            units,
-            position,
-        },
+        Change::Usage { account, of, period, units, position } => {
+            let (account, start, end) = (account.to_string(), period.start.as_micros(), period.end.as_micros());
+            match of {
+                Charged::Calls { key } => {
+                    let key = key.map(|key| key.to_string());
+                    Form::Usage { account, key, start, end, units, position }
+                }
+                Charged::Meter(meter) => {
+                    let meter = format!("{:032x}", meter.as_u128());
+                    Form::MeterUsage { account, meter, start, end, units, position }
+                }
+            }
+        }
     })
 }
 
@@ -87,37 +102,84 @@ fn read_form(form: Form) -> Option<Change> {
         Form::Mark => return None,
         Form::Key { hash } => Change::Key(KeyHash::parse(&hash)?),
         Form::Account { account } => Change::Account(account.parse().ok()?),
-        Form::Usage { account, key, start, end, units, position } => Change::Usage {
-            account: account.parse().ok()?,
-            key: match key {
+        Form::Usage { account, key, start, end, units, position } => {
+            let key = match key {
                 None => None,
                 Some(key) => Some(key.parse().ok()?),
-            },
-            period: Period { start: Timestamp::from_micros(start), end: Timestamp::from_micros(end) },
+            };
+            Change::Usage {
+                account: account.parse().ok()?,
+                of: Charged::Calls { key },
+                period: period(start, end),
+                units,
+                position,
+            }
+        }
+        Form::MeterUsage { account, meter, start, end, units, position } => Change::Usage {
+            account: account.parse().ok()?,
+            of: Charged::Meter(MeterId::from_u128(u128::from_str_radix(&meter, 16).ok()?)),
+            period: period(start, end),
             units,
             position,
         },
     })
 }
 
+fn period(start: i64, end: i64) -> Period {
+    Period { start: Timestamp::from_micros(start), end: Timestamp::from_micros(end) }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
     use tollgate_domain::{AccountId, KeyId};
 
     use super::*;
 
-    #[test]
-    fn changes_read_back_and_the_rest_is_unreadable() {
-        let at = Timestamp::from_secs(1_772_366_400);
-        let account = AccountId::new(at, [1; 10]);
-        let period = Period::calendar_month(at);
-        let usage = Change::Usage { account, key: None, period, units: -(1 << 53), position: u64::MAX };
-        let of_key = Change::Usage { account, key: Some(KeyId::new(at, [2; 10])), period, units: 7, position: 0 };
-        for change in [Change::Key(KeyHash::from_bytes([0xab; 32])), Change::Account(account), usage, of_key] {
-            assert_eq!(read(write(&change).as_bytes()), Said::Change(change));
+    const AT: Timestamp = Timestamp::from_secs(1_772_366_400);
+
+    fn charges() -> impl Strategy<Value = Charged> {
+        let keys = option::of(any::<[u8; 10]>());
+        let calls = keys.prop_map(|key| Charged::Calls { key: key.map(|random| KeyId::new(AT, random)) });
+        prop_oneof![calls, any::<u128>().prop_map(|number| Charged::Meter(MeterId::from_u128(number)))]
+    }
+
+    proptest! {
+        #[test]
+        fn changes_read_back(
+            hash in any::<[u8; 32]>(),
+            random in any::<[u8; 10]>(),
+            of in charges(),
+            (start, end, units, position) in any::<(i64, i64, i64, u64)>(),
+        ) {
+            let account = AccountId::new(AT, random);
+            let usage = Change::Usage { account, of, period: period(start, end), units, position };
+            for change in [Change::Key(KeyHash::from_bytes(hash)), Change::Account(account), usage] {
+                prop_assert_eq!(read(write(&change).as_bytes()), Said::Change(change));
+            }
         }
+    }
+
+    #[test]
+    fn units_of_calls_are_as_the_version_before_meters_wrote_them() {
+        let account = AccountId::new(AT, [1; 10]);
+        let key = KeyId::new(AT, [2; 10]);
+        for (key, text) in [(None, "null".to_owned()), (Some(key), format!("\"{key}\""))] {
+            let old = format!(
+                r#"{{"kind":"usage","account":"{account}","key":{text},"start":1,"end":2,"units":-3,"position":4}}"#
+            );
+            let of = Charged::Calls { key };
+            let change = Change::Usage { account, of, period: period(1, 2), units: -3, position: 4 };
+            assert_eq!((read(old.as_bytes()), write(&change)), (Said::Change(change), old));
+        }
+    }
+
+    #[test]
+    fn what_is_no_change_is_unreadable() {
         assert_eq!(read(write_mark().as_bytes()), Said::Mark);
-        for text in ["", "{}", r#"{"kind":"plan"}"#, r#"{"kind":"key","hash":"ab"}"#, r#"{"kind":"account"}"#] {
+        let meter = r#"{"kind":"meter_usage","account":"acc_","meter":"7","start":1,"end":2,"units":3,"position":4}"#;
+        for text in ["", "{}", r#"{"kind":"plan"}"#, r#"{"kind":"key","hash":"ab"}"#, r#"{"kind":"account"}"#, meter] {
             assert_eq!(read(text.as_bytes()), Said::Unreadable, "{text}");
         }
     }

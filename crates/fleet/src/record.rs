@@ -42,6 +42,10 @@ struct AccountForm {
     id: String,
     email: String,
     name: Option<String>,
+    /// A record without it was written by a version that knew no subjects. It does not say that there is none, so it is
+    /// not believed. That version in turn reads a record that has it.
+    #[serde(deserialize_with = "Option::deserialize")]
+    subject: Option<String>,
     created_at: Micros,
     assigned_plan: Option<String>,
     banned_at: Option<Micros>,
@@ -121,6 +125,7 @@ pub(crate) fn write_account(account: &Account) -> Vec<u8> {
         id: account.id.to_string(),
         email: account.email.clone(),
         name: account.name.clone(),
+        subject: account.subject.clone(),
         created_at: account.created_at.as_micros(),
         assigned_plan: account.assigned_plan.as_ref().map(|plan| plan.as_str().into()),
         banned_at: account.ban.as_ref().map(|ban| ban.at.as_micros()),
@@ -150,6 +155,7 @@ pub(crate) fn read_account(text: &[u8]) -> Option<Account> {
         id: form.id.parse().ok()?,
         email: form.email,
         name: form.name,
+        subject: form.subject,
         created_at: Timestamp::from_micros(form.created_at),
         assigned_plan,
         ban: form.banned_at.map(|at| Ban { at: Timestamp::from_micros(at), reason: form.ban_reason }),
@@ -165,6 +171,8 @@ pub(crate) fn read_account(text: &[u8]) -> Option<Account> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
     use tollgate_domain::{AccountId, KeyHasher, KeyId, KeyPrefix, PlainKey};
 
     use super::*;
@@ -178,6 +186,7 @@ mod tests {
             id: AccountId::new(at(0), [1; 10]),
             email: "ada@example.com".into(),
             name: Some("Ada \"the first\"".into()),
+            subject: Some("auth0|1".into()),
             created_at: at(0),
             assigned_plan: PlanName::new("pro"),
             ban: Some(Ban { at: at(5), reason: None }),
@@ -253,5 +262,50 @@ mod tests {
         }
         assert_eq!(read_account(b"-"), None);
         assert_eq!(read_key(&hash, &[0xff, 0]), None);
+    }
+
+    #[test]
+    fn an_account_without_a_word_about_its_subject_is_read_again_and_one_without_a_subject_is_not() {
+        let without = Account { subject: None, ..account() };
+        let text = String::from_utf8(write_account(&without)).expect("JSON is text");
+        assert_eq!(read_account(text.as_bytes()), Some(without));
+        let old = text.replace("\"subject\":null,", "");
+        assert!(old.len() < text.len() && read_account(old.as_bytes()).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_texts_and_instants_read_back(
+            (email, word) in (".{0,40}", ".{0,20}"),
+            (name, subject, reason, customer) in (option::of(".{0,20}"), option::of(".{0,20}"), option::of(".{0,9}"), option::of(".{0,9}")),
+            (one, other) in any::<(i64, i64)>(),
+            (is_read_only, cap) in any::<(bool, Option<u64>)>(),
+        ) {
+            let (one, other) = (Timestamp::from_micros(one), Timestamp::from_micros(other));
+            let account = Account {
+                email,
+                name: name.clone(),
+                subject,
+                created_at: one,
+                ban: Some(Ban { at: other, reason }),
+                rolling_anchor: other,
+                subscription_period: Some(Period { start: one, end: other }),
+                stripe_customer: customer,
+                ..account()
+            };
+            prop_assert_eq!(read_account(&write_account(&account)), Some(account));
+            let key = key();
+            let masked = MaskedKey { prefix: word.clone().into(), last_four: word.into() };
+            let key = Key {
+                hashed: HashedKey { masked, ..key.hashed.clone() },
+                name,
+                created_at: one,
+                expires_at: Some(other),
+                read_only: is_read_only,
+                limits: KeyLimits { cap, ..key.limits },
+                ..key
+            };
+            prop_assert_eq!(read_key(&key.hashed.hash, &write_key(&key)), Some(key));
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use deadpool_redis::redis::Pipeline;
 use tokio::sync::{Notify, watch};
-use tollgate_domain::{AccountId, KeyId, Period};
+use tollgate_domain::{AccountId, Charged, Period};
 use tollgate_store::{Change, ChangeSink, OutboxEntry, Store, StoreError};
 
 use crate::backoff::Backoff;
@@ -43,7 +43,7 @@ const PUBLISH_MAX: Duration = Duration::from_secs(1);
 /// Where units go that were charged beside the gateways: the limits that all nodes share.
 #[async_trait]
 pub trait Charges: Send + Sync {
-    /// Charges (or, negative, credits) units to a period. `position` is the entry's place in the ledger: what has been
+    /// Charges (or, negative, credits) units of calls or of a meter to a period. `position` is the entry's place in the ledger: what has been
     /// told already, or was part of a seed, is not counted again.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ pub trait Charges: Send + Sync {
     async fn charge(
         &self,
         account: AccountId,
-        key: Option<KeyId>,
+        of: Charged,
         period: Period,
         units: i64,
         position: u64,
@@ -259,8 +259,8 @@ impl Relay {
 
     async fn charge(&self, change: &Change) -> Result<(), Box<dyn Error + Send + Sync>> {
         match *change {
-            Change::Usage { account, key, period, units, position } => {
-                self.charges.charge(account, key, period, units, position).await
+            Change::Usage { account, of, period, units, position } => {
+                self.charges.charge(account, of, period, units, position).await
             }
             Change::Key(_) | Change::Account(_) => Ok(()),
         }

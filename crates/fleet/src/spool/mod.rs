@@ -19,11 +19,14 @@ use tokio::sync::{Notify, watch};
 use tollgate_domain::{AccountId, NodeId, UsageBatch};
 use tollgate_store::{StoreError, UsageSink};
 
-use crate::batch;
+use crate::batch::{self, Written};
 use crate::error::FleetError;
 use crate::link::FleetLink;
 use folder::{Claim, Folder, Name};
 use pending::Pending;
+
+/// The part of a spool's room, one in so many, beyond which batches are written without their single requests.
+const REQUESTS_SHARE: u64 = 2;
 
 /// How a spool is kept.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct SpoolStats {
     pub resent: AtomicU64,
     /// Batches that the control plane said it has stored.
     pub stored: AtomicU64,
+    /// Single requests that were left out of their batches, for want of room.
+    pub requests_left_out: AtomicU64,
     /// Files that could not be read and were set aside.
     pub damaged: AtomicU64,
 }
@@ -154,6 +159,27 @@ impl SpooledUsage {
         self.oldest.send_if_modified(|known| std::mem::replace(known, oldest) != oldest);
     }
 
+    /// Writes a batch and takes its room. Single requests give way: they never keep the spool from taking usage.
+    fn write_into_room(&self, batch: &UsageBatch) -> Result<Written, Full> {
+        // The room is taken before the file is written, so that two at a time do not pass the bound together.
+        let takes = |written: &Written, bytes_max| self.pending.lock().reserve(written.bytes.len() as u64, bytes_max);
+        let written = batch::write(batch, batch::REQUEST_BYTES_MAX);
+        if written.requests > 0 && takes(&written, self.bytes_max / REQUESTS_SHARE) {
+            return Ok(written);
+        }
+        let bare = if written.requests > 0 { batch::write(batch, 0) } else { written };
+        if takes(&bare, self.bytes_max) {
+            return Ok(bare);
+        }
+        Err(Full { bytes: self.pending.lock().bytes(), bytes_max: self.bytes_max })
+    }
+
+    fn note_left_out(&self, count: usize) {
+        if count > 0 && self.stats.requests_left_out.fetch_add(count as u64, Ordering::Relaxed) == 0 {
+            tracing::warn!(count, "the log of requests has gaps from here on: there is no room for all of them");
+        }
+    }
+
     async fn write(&self, name: Name, bytes: Vec<u8>) -> Result<(), std::io::Error> {
         let folder = self.folder.clone();
         let written = tokio::task::spawn_blocking(move || folder.write(name, &bytes)).await;
@@ -182,20 +208,11 @@ struct Full {
 impl UsageSink for SpooledUsage {
     async fn take(&self, batch: &UsageBatch) -> Result<(), StoreError> {
         let name = Name { node: batch.node, sequence: batch.sequence };
-        let bytes = batch::write(batch);
-        let length = bytes.len() as u64;
-        {
-            let mut pending = self.pending.lock();
-            if pending.contains(name) {
-                return Ok(());
-            }
-            // The room is taken before the file is written, so that two at a time do not pass the bound together.
-            if !pending.reserve(length, self.bytes_max) {
-                let full = Full { bytes: pending.bytes(), bytes_max: self.bytes_max };
-                drop(pending);
-                return Err(self.refuse(full));
-            }
+        if self.pending.lock().contains(name) {
+            return Ok(());
         }
+        let Written { bytes, requests } = self.write_into_room(batch).map_err(|full| self.refuse(full))?;
+        let length = bytes.len() as u64;
         let written = self.write(name, bytes).await;
         let accounts = accounts_of(batch);
         {
@@ -207,6 +224,7 @@ impl UsageSink for SpooledUsage {
         }
         self.publish_state();
         written.map_err(|error| self.refuse(error))?;
+        self.note_left_out(batch.requests.len() - requests);
         if self.stats.is_refusing.swap(false, Ordering::Relaxed) {
             tracing::info!("the usage spool takes batches again");
         }
@@ -229,7 +247,9 @@ impl UsageSink for SpooledUsage {
 
 /// Whom a batch counts, in order.
 fn accounts_of(batch: &UsageBatch) -> Box<[AccountId]> {
-    let accounts: std::collections::BTreeSet<AccountId> = batch.lines.iter().map(|line| line.key.account).collect();
+    let counted = batch.lines.iter().map(|line| line.key.account);
+    let accounts: std::collections::BTreeSet<AccountId> =
+        counted.chain(batch.requests.iter().map(|row| row.account)).collect();
     accounts.into_iter().collect()
 }
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tollgate_domain::{AccountId, Clock, KeyHash, KeyId, Period};
+use tollgate_domain::{AccountId, Charged, Clock, KeyHash, MeterName, Period};
 use tollgate_fleet::{CacheSettings, ChangeReader, Charges, Relay};
 use tollgate_store::{Change, ChangeSink, Feed};
 
-use crate::store::{TestStore, account_id, at, hash};
+use crate::store::{TestStore, account_id, at, hash, key_id};
 use crate::support::{Running, Server, SystemClock, until};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -21,32 +21,27 @@ pub(crate) struct NoCharges;
 
 #[async_trait]
 impl Charges for NoCharges {
-    async fn charge(&self, _: AccountId, _: Option<KeyId>, _: Period, _: i64, _: u64) -> Result<(), Failure> {
+    async fn charge(&self, _: AccountId, _: Charged, _: Period, _: i64, _: u64) -> Result<(), Failure> {
         Ok(())
     }
 }
 
 /// Limits that take charges of all accounts but one, until told otherwise.
 #[derive(Default)]
-struct Charged {
+struct Limits {
     refuses: AtomicBool,
     taken: Mutex<Vec<(AccountId, u64)>>,
+    of: Mutex<Vec<Charged>>,
 }
 
 #[async_trait]
-impl Charges for Charged {
-    async fn charge(
-        &self,
-        account: AccountId,
-        _: Option<KeyId>,
-        _: Period,
-        _: i64,
-        position: u64,
-    ) -> Result<(), Failure> {
+impl Charges for Limits {
+    async fn charge(&self, account: AccountId, of: Charged, _: Period, _: i64, position: u64) -> Result<(), Failure> {
         if account == account_id(1) && self.refuses.load(Ordering::Relaxed) {
             return Err("the limits are away".into());
         }
         self.taken.lock().push((account, position));
+        self.of.lock().push(of);
         Ok(())
     }
 }
@@ -384,7 +379,7 @@ async fn a_gateway_in_the_same_process_is_told_without_redis() {
 async fn two_control_planes_may_carry_the_same_rows() {
     let Some(server) = Server::start() else { return };
     let store = TestStore::open().await;
-    let charged = Arc::new(Charged::default());
+    let charged = Arc::new(Limits::default());
     let one = relay_charging(&server, &store, Arc::clone(&charged) as _);
     let other = relay_charging(&server, &store, Arc::clone(&charged) as _);
     let gateway = Gateway::started(&server).await;
@@ -402,14 +397,37 @@ async fn two_control_planes_may_carry_the_same_rows() {
 }
 
 fn usage(account: u8, position: u64) -> Change {
-    Change::Usage { account: account_id(account), key: None, period: Period::calendar_month(at(0)), units: 1, position }
+    usage_of(account, Charged::Calls { key: None }, position)
+}
+
+fn usage_of(account: u8, of: Charged, position: u64) -> Change {
+    Change::Usage { account: account_id(account), of, period: Period::calendar_month(at(0)), units: 1, position }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_of_calls_keys_and_meters_are_charged_as_what_they_are_and_told_to_gateways() {
+    let Some(server) = Server::start() else { return };
+    let store = TestStore::open().await;
+    let limits = Arc::new(Limits::default());
+    let gateway = Gateway::started(&server).await;
+    let (relay, _relaying) = relay_charging(&server, &store, Arc::clone(&limits) as _);
+    let meter = MeterName::new("tokens").expect("a good name").id();
+    let all = [Charged::Calls { key: None }, Charged::Calls { key: Some(key_id(3)) }, Charged::Meter(meter)];
+    for (of, position) in all.into_iter().zip(1..) {
+        store.post(usage_of(1, of, position));
+    }
+    relay.flushed().await;
+    assert_eq!(*limits.of.lock(), all);
+    for (of, position) in all.into_iter().zip(1..) {
+        until("it arrives", || gateway.heard.has(&usage_of(1, of, position))).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_charge_that_fails_holds_up_nothing_but_later_ones_of_its_account() {
     let Some(server) = Server::start() else { return };
     let store = TestStore::open().await;
-    let charged = Arc::new(Charged::default());
+    let charged = Arc::new(Limits::default());
     charged.refuses.store(true, Ordering::Relaxed);
     let gateway = Gateway::started(&server).await;
     for change in [usage(1, 1), Change::Key(hash(1)), usage(2, 2), usage(1, 3)] {

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tollgate_domain::limit::Seed;
 use tollgate_domain::{
-    Account, AccountId, Ban, HashedKey, IpRules, Key, KeyHash, KeyId, KeyLimits, MaskedKey, NodeId, Period, PlanName,
-    PlanTable, RouteName, StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
+    Account, AccountId, Ban, HashedKey, IpRules, Key, KeyHash, KeyId, KeyLimits, MaskedKey, MeterName, NodeId, Period,
+    PlanName, PlanTable, RequestRow, RouteName, StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
 };
 use tollgate_store::{
     AuditEntry, AuditQuery, Change, CreateAccount, CreateKey, Idempotency, IdempotentAnswer, ImportReport,
@@ -50,10 +50,40 @@ pub(crate) fn batch(node: NodeId, sequence: u64, calls: u64) -> UsageBatch {
         route: RouteName::new("events").expect("a good name"),
         status: StatusClass::Success,
         period: Period::calendar_month(at(0)),
+        meter: None,
         detached: false,
     };
     let tally = UsageTally { calls, units_debited: calls, units_charged: calls, ..UsageTally::default() };
-    UsageBatch { node, sequence, start: at(0), end: at(1), lines: vec![UsageLine { key, tally }] }
+    UsageBatch { node, sequence, start: at(0), end: at(1), lines: vec![UsageLine { key, tally }], requests: Vec::new() }
+}
+
+/// The batch with so many units of a meter besides.
+pub(crate) fn with_meter(mut batch: UsageBatch, name: &str, units_charged: u64) -> UsageBatch {
+    let mut line = batch.lines[0].clone();
+    line.key.meter = MeterName::new(name);
+    line.tally = UsageTally { calls: 1, units_charged, ..UsageTally::default() };
+    batch.lines.push(line);
+    batch
+}
+
+/// The batch with the rows of so many calls besides.
+pub(crate) fn with_requests(mut batch: UsageBatch, count: u64) -> UsageBatch {
+    let row = |number| RequestRow {
+        request: format!("req_{}_{number}", batch.sequence),
+        at: at(0),
+        account: account_id(1),
+        key: key_id(1),
+        route: RouteName::new("events").expect("a good name"),
+        method: "GET".into(),
+        path: "/events/7".into(),
+        status: 200,
+        duration_us: 1_500,
+        units: 1,
+        period: Some(Period::calendar_month(at(0))),
+        reason: None,
+    };
+    batch.requests = (0..count).map(row).collect();
+    batch
 }
 
 /// A database with an outbox, and what was asked of it.
@@ -65,6 +95,8 @@ pub(crate) struct TestStore {
     pub(crate) finds: AtomicU64,
     /// How long an answer about a key or the outbox is under way, in milliseconds.
     pub(crate) slowness_ms: AtomicU64,
+    /// The batches that it was brought.
+    pub(crate) stored: Mutex<Vec<UsageBatch>>,
     outbox: Mutex<Vec<OutboxEntry>>,
     next: AtomicI64,
 }
@@ -86,6 +118,7 @@ impl TestStore {
             is_away: AtomicBool::new(false),
             finds: AtomicU64::new(0),
             slowness_ms: AtomicU64::new(0),
+            stored: Mutex::default(),
             outbox: Mutex::default(),
             next: AtomicI64::new(1),
         })
@@ -169,6 +202,7 @@ impl Store for TestStore {
 
     async fn store_batch(&self, batch: &UsageBatch) -> Result<bool, StoreError> {
         self.answer()?;
+        self.stored.lock().push(batch.clone());
         self.inner.store_batch(batch).await
     }
 

@@ -148,14 +148,28 @@ fn free_port() -> u16 {
     }
 }
 
+/// The server dies with the thread that starts it, which is the test's own: it is not left behind where a test is killed
+/// and nothing is dropped.
 fn spawn(port: u16, folder: &TempDir, is_cluster: bool) -> Child {
-    Command::new("redis-server")
+    let mut command = if has_setpriv() {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "redis-server"]);
+        command
+    } else {
+        Command::new("redis-server")
+    };
+    command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--cluster-enabled", if is_cluster { "yes" } else { "no" }, "--dir"])
         .arg(folder.path())
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server starts")
+}
+
+fn has_setpriv() -> bool {
+    let run = Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).stderr(Stdio::null()).status();
+    run.is_ok_and(|status| status.success())
 }
 
 /// A background task and the end of it.

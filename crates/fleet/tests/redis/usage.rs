@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tollgate_domain::NodeId;
+use tollgate_domain::{NodeId, Period};
 use tollgate_fleet::{FleetError, SpoolSettings, SpooledUsage, UsageIngest};
 use tollgate_store::UsageSink;
 
-use crate::store::{TestStore, batch, node};
+use crate::store::{TestStore, account_id, at, batch, key_id, node, with_meter, with_requests};
 use crate::support::{Running, Server, until};
 
 fn try_spool(server: &Server, folder: &Path, node: NodeId, bytes_max: u64) -> Result<Arc<SpooledUsage>, FleetError> {
@@ -239,7 +239,7 @@ async fn what_cannot_be_read_is_moved_aside_and_holds_nothing_up() {
     let Some(server) = Server::start() else { return };
     let store = TestStore::open().await;
     let folder = tempfile::tempdir().expect("a folder");
-    for (field, value) in [("batch", "tollgate-usage 2 00000000 0\n"), ("batch", "rubbish"), ("other", "field")] {
+    for (field, value) in [("batch", "tollgate-usage 3 00000000 0\n"), ("batch", "rubbish"), ("other", "field")] {
         server.ask::<String>(&["XADD", "tg:usage", "*", field, value]);
     }
     let (admin, _ingesting) = ingest(&server, &store, 201);
@@ -274,6 +274,73 @@ async fn entries_that_somebody_deleted_do_not_stop_the_ingest() {
     take(&spool, 1, 1..=2).await;
     settled(&spool).await;
     assert_eq!((store.used().await, admin.stats().dead.load(Ordering::Relaxed)), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn meters_and_single_requests_reach_the_ledger_as_they_were_counted() {
+    let Some(server) = Server::start() else { return };
+    let store = TestStore::open().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_admin, _ingesting) = ingest(&server, &store, 201);
+    let (spool, _sending) = gateway(&server, folder.path(), 1);
+    let sent = with_requests(with_meter(batch(node(1), 1, 2), "tokens", 500), 3);
+    spool.take(&sent).await.expect("there is room");
+    settled(&spool).await;
+    assert_eq!(store.used().await, 2, "units of a meter are none of calls");
+    assert_eq!(*store.stored.lock(), [sent]);
+    assert_eq!(spool.stats().requests_left_out.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_requests_give_way_in_a_spool_that_fills_up_and_usage_does_not() {
+    let Some(server) = Server::start() else { return };
+    let store = TestStore::open().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let spool = try_spool(&server, folder.path(), node(1), 60_000).expect("the folder can be used");
+    for sequence in 1..=100 {
+        let batch = with_requests(batch(node(1), sequence, 1), 20);
+        spool.take(&batch).await.expect("usage alone has room");
+    }
+    assert!(spool.stats().bytes.load(Ordering::Relaxed) <= 60_000);
+    let _sending = Running::start(|stop| Arc::clone(&spool).run(stop));
+    let (_admin, _ingesting) = ingest(&server, &store, 201);
+    settled(&spool).await;
+    assert_eq!(store.used().await, 100);
+    let kept: usize = store.stored.lock().iter().map(|batch| batch.requests.len()).sum();
+    assert!(kept > 0, "there was room for some");
+    assert_eq!(spool.stats().requests_left_out.load(Ordering::Relaxed), 2_000 - kept as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_version_before_meters_left_on_disk_and_in_the_stream_is_stored() {
+    let Some(server) = Server::start() else { return };
+    let store = TestStore::open().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let former = |sequence: u64| {
+        let period = Period::calendar_month(at(0));
+        let body = format!(
+            concat!(
+                r#"{{"node":"{node}","sequence":{sequence},"start":{start},"end":{end},"lines":[{{"a":"{account}","#,
+                r#""k":"{key}","r":"events","s":"2xx","p":[{from},{to}],"d":false,"t":[3,3,3,0,0]}}]}}"#
+            ),
+            node = node(1),
+            sequence = sequence,
+            start = at(0).as_micros(),
+            end = at(1).as_micros(),
+            account = account_id(1),
+            key = key_id(1),
+            from = period.start.as_micros(),
+            to = period.end.as_micros(),
+        );
+        format!("tollgate-usage 1 {:08x} {}\n{body}", crc32fast::hash(body.as_bytes()), body.len())
+    };
+    std::fs::write(folder.path().join(format!("{}-1.batch", node(1))), former(1)).expect("there is room");
+    server.ask::<String>(&["XADD", "tg:usage", "*", "batch", &former(2)]);
+    let (admin, _ingesting) = ingest(&server, &store, 201);
+    let (spool, _sending) = gateway(&server, folder.path(), 2);
+    settled(&spool).await;
+    until("both are stored", || admin.stats().stored.load(Ordering::Relaxed) == 2).await;
+    assert_eq!((store.used().await, admin.stats().dead.load(Ordering::Relaxed)), (6, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
