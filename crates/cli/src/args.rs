@@ -2,6 +2,9 @@
 //!
 //! What a text means to the server (whether a plan exists, whether an id is known) is not judged here.
 
+mod accounts;
+mod consumer;
+mod questions;
 mod time;
 
 use std::net::SocketAddr;
@@ -9,9 +12,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use tollgate_domain::{Rate, parse_count};
+use tollgate_domain::{MeterName, Rate, parse_count};
 
-pub(crate) use time::{Expiry, Span};
+pub(crate) use accounts::{
+    Accounts, AccountsBan, AccountsCreate, AccountsCredit, AccountsDelete, AccountsOne, AccountsSetPlan, Units,
+};
+pub(crate) use consumer::{Login, Logout, Status, api_url};
+pub(crate) use questions::{Explain, ExportFormat, Init, Plan, PlanDiff, Usage, UsageExport};
+pub(crate) use time::{Expiry, Moment, Span};
 
 /// A reverse proxy that turns an existing, unchanged HTTP backend into a paid API.
 #[derive(Debug, Parser)]
@@ -40,11 +48,27 @@ pub(crate) enum Command {
     /// Make, list, rotate, revoke and import API keys
     #[command(subcommand)]
     Keys(Keys),
-    /// Make, list, change, ban, delete and import accounts
+    /// Make, list, change, credit, ban, delete and import accounts
     #[command(subcommand)]
     Accounts(Accounts),
+    /// Show what a changed file would do to whom
+    #[command(subcommand)]
+    Plan(Plan),
+    /// Tell why a key or a request is allowed or refused, and the facts and limits behind it
+    Explain(Explain),
+    /// Export what was used
+    #[command(subcommand)]
+    Usage(Usage),
+    /// Write a first configuration from the backend's own `OpenAPI` document
+    Init(Init),
     /// Bring the database up to date, or copy one database into another
     Migrate(Migrate),
+    /// Keep an API key for `status`, once the API has taken it [for the API's consumers]
+    Login(Login),
+    /// Forget a kept API key [for the API's consumers]
+    Logout(Logout),
+    /// Show the account, its plan and what is left of it [for the API's consumers]
+    Status(Status),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Run the sample backend of the demo alone
@@ -188,93 +212,11 @@ pub(crate) struct Import {
     pub(crate) format: Format,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Accounts {
-    /// Make an account without a key
-    Create(AccountsCreate),
-    /// List accounts
-    List(AccountsList),
-    /// Show one account: plan, state, quota
-    Show(AccountsOne),
-    /// Set an account's plan, or lift what was set with --auto
-    SetPlan(AccountsSetPlan),
-    /// Refuse every key of an account until it is unbanned
-    Ban(AccountsBan),
-    /// Lift a ban
-    Unban(AccountsOne),
-    /// Delete an account for good; its keys stop working at once
-    Delete(AccountsDelete),
-    /// Take existing accounts over from a CSV file, all or none
-    Import(Import),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct AccountsCreate {
-    /// The owner's e-mail
-    #[arg(long, value_name = "EMAIL")]
-    pub(crate) email: String,
-    /// The account's plan [default: the plan of new accounts in the config]
-    #[arg(long, value_name = "PLAN")]
-    pub(crate) plan: Option<String>,
-    /// What the account is called
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    #[command(flatten)]
-    pub(crate) format: Format,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct AccountsList {
-    #[command(flatten)]
-    pub(crate) format: Format,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct AccountsOne {
-    /// The account's id or e-mail
-    #[arg(value_name = "ACCOUNT")]
-    pub(crate) account: String,
-    #[command(flatten)]
-    pub(crate) format: Format,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct AccountsSetPlan {
-    /// The account's id or e-mail
-    #[arg(value_name = "ACCOUNT")]
-    pub(crate) account: String,
-    /// The plan; it holds until lifted
-    #[arg(value_name = "PLAN", required_unless_present = "auto", conflicts_with = "auto")]
-    pub(crate) plan: Option<String>,
-    /// Lift the plan an operator set: back to the default plan
-    #[arg(long)]
-    pub(crate) auto: bool,
-    #[command(flatten)]
-    pub(crate) format: Format,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct AccountsBan {
-    /// The account's id or e-mail
-    #[arg(value_name = "ACCOUNT")]
-    pub(crate) account: String,
-    /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    #[command(flatten)]
-    pub(crate) format: Format,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct AccountsDelete {
-    /// The account's id or e-mail
-    #[arg(value_name = "ACCOUNT")]
-    pub(crate) account: String,
-    /// Yes, delete it
-    #[arg(long)]
-    pub(crate) yes: bool,
-    #[command(flatten)]
-    pub(crate) format: Format,
+fn meter(text: &str) -> Result<String, String> {
+    match MeterName::new(text) {
+        Some(name) => Ok(name.to_string()),
+        None => Err("a meter's name has up to 32 of a-z, 0-9 and `_`, and begins with a letter".to_owned()),
+    }
 }
 
 fn count(text: &str) -> Result<u64, String> {
@@ -322,10 +264,28 @@ mod tests {
             "accounts show a@b.c --json",
             "accounts set-plan a@b.c pro",
             "accounts set-plan a@b.c --auto",
+            "accounts credit a@b.c 5",
+            "accounts credit a@b.c all --meter tokens --reason goodwill --json",
             "accounts ban a@b.c --reason spam",
             "accounts unban a@b.c",
             "accounts delete a@b.c --yes",
             "accounts import accounts.csv",
+            "plan diff new.toml",
+            "plan diff new.toml --replay 7d --json",
+            "explain key_0000000000000000000001",
+            "explain - --json",
+            "explain --json key_0000000000000000000001",
+            "usage export",
+            "usage export --account a@b.c --from 2026-01-01 --to 2026-02-01T00:00:00Z --format jsonl",
+            "usage export --from 7d --json",
+            "init --openapi openapi.yaml",
+            "init --openapi https://api.example.com/openapi.json --upstream http://127.0.0.1:9000 --out tollgate.toml",
+            "login",
+            "login --url https://api.example.com/tollgate --key tg_live_x",
+            "logout --url https://api.example.com",
+            "logout --all",
+            "status",
+            "status --url https://api.example.com --key tg_live_x --require tokens --json",
             "completions bash",
             "backend --listen 127.0.0.1:0",
         ] {
@@ -343,7 +303,22 @@ mod tests {
             ("fly", InvalidSubcommand),
             ("webhooks list", InvalidSubcommand),
             ("reconcile", InvalidSubcommand),
-            ("accounts credit a@b.c 5", InvalidSubcommand),
+            ("accounts credit a@b.c", MissingRequiredArgument),
+            ("accounts credit a@b.c 0", ErrorKind::ValueValidation),
+            ("accounts credit a@b.c=-5", MissingRequiredArgument),
+            ("accounts credit a@b.c 5 --meter Tokens", ErrorKind::ValueValidation),
+            ("plan diff", MissingRequiredArgument),
+            ("plan diff new.toml --replay month", ErrorKind::ValueValidation),
+            ("explain", MissingRequiredArgument),
+            ("usage export --format xml", InvalidValue),
+            ("usage export --format csv --json", ArgumentConflict),
+            ("usage export --from soon", ErrorKind::ValueValidation),
+            ("init", MissingRequiredArgument),
+            ("login --url ftp://api.example.com", ErrorKind::ValueValidation),
+            ("login --url https://user:secret@api.example.com", ErrorKind::ValueValidation),
+            ("logout --all --url https://api.example.com", ArgumentConflict),
+            ("status --require", InvalidValue),
+            ("status --require Tokens", ErrorKind::ValueValidation),
             ("check", MissingRequiredArgument),
             ("up --json", UnknownArgument),
             ("keys create --email a@b.c", MissingRequiredArgument),

@@ -122,19 +122,32 @@ impl AdminClient {
     pub(crate) async fn list(&self, path: &[&str], filter: &[(&str, &str)]) -> Result<Vec<Value>, ClientError> {
         let mut records = Vec::new();
         let mut cursor: Option<String> = None;
+        let mut query = filter.to_vec();
+        query.push(("limit", PAGE_SIZE));
         for _ in 0..PAGES_MAX {
-            let mut query = filter.to_vec();
-            query.push(("limit", PAGE_SIZE));
-            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-            let answer = self.call(Method::GET, path, &query, None, TIMEOUT).await?;
-            let page: Page = serde_json::from_value(answer).map_err(|error| self.foreign(StatusCode::OK, &error))?;
+            let page = self.page(path, &query, cursor.as_deref()).await?;
             records.extend(page.items);
-            if page.next_cursor.is_none() || page.next_cursor == cursor {
-                return Ok(records);
-            }
             cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
         }
         Ok(records)
+    }
+
+    /// One page of a listing: the one that begins at the cursor. A cursor that leads back to itself ends the listing.
+    pub(crate) async fn page(
+        &self,
+        path: &[&str],
+        filter: &[(&str, &str)],
+        cursor: Option<&str>,
+    ) -> Result<Page, ClientError> {
+        let mut query = filter.to_vec();
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let answer = self.call(Method::GET, path, &query, None, TIMEOUT).await?;
+        let mut page: Page = serde_json::from_value(answer).map_err(|error| self.foreign(StatusCode::OK, &error))?;
+        page.next_cursor = page.next_cursor.filter(|next| Some(next.as_str()) != cursor);
+        Ok(page)
     }
 
     async fn call(
@@ -224,10 +237,12 @@ impl AdminClient {
 
 /// One page of a listing.
 #[derive(Deserialize)]
-struct Page {
-    items: Vec<Value>,
+pub(crate) struct Page {
+    /// Its records.
+    pub(crate) items: Vec<Value>,
+    /// Where the next one begins; `None` on the last.
     #[serde(default)]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 fn json_bytes(body: &Value) -> Vec<u8> {
@@ -235,7 +250,7 @@ fn json_bytes(body: &Value) -> Vec<u8> {
 }
 
 /// The innermost cause of an error, which says what happened; the outer ones repeat the address.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

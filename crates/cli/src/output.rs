@@ -35,6 +35,21 @@ pub(crate) fn note(text: &str) {
     drop(write_whole(&mut stderr, &format!("{text}\n")));
 }
 
+/// Asks something: what is said beside the data, without a line end.
+pub(crate) fn ask(text: &str) {
+    let mut stderr = io::stderr().lock();
+    drop(write_whole(&mut stderr, text));
+}
+
+/// Writes a part of data that comes in parts. False when the reader has seen enough and no more is to be written.
+pub(crate) fn part(text: &[u8]) -> anyhow::Result<bool> {
+    match io::stdout().lock().write_all(text) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
 /// A table for people: columns as wide as their widest cell, two spaces between them. The last column ends the line.
 pub(crate) fn table<const COLUMNS: usize>(headings: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
     let rows: Vec<[String; COLUMNS]> = rows

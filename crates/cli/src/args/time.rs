@@ -13,6 +13,11 @@ impl Span {
     /// The longest span: a hundred years, beyond which a time is a mistake.
     const MICROS_MAX: i64 = 36_500 * DAY_US;
 
+    /// So many days.
+    pub(crate) const fn days(count: u32) -> Self {
+        Self { micros: count as i64 * DAY_US }
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let advice = || "write a number and a unit, such as `90s`, `30m`, `12h` or `30d`".to_owned();
         let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
@@ -64,6 +69,35 @@ impl Expiry {
     }
 }
 
+/// An instant, given outright or as a span before now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// At an instant.
+    At(Timestamp),
+    /// So long ago.
+    Ago(Span),
+}
+
+impl Moment {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(at) = Timestamp::parse(text) {
+            return Ok(Self::At(at));
+        }
+        Span::parse(text).map(Self::Ago).map_err(|_| {
+            "write RFC 3339 (`2026-01-31T12:00:00Z`), a date (`2026-01-31`, UTC), or how long ago, such as `30d`"
+                .to_owned()
+        })
+    }
+
+    /// The instant meant, when asked now.
+    pub(crate) fn instant(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(span) => now.plus_micros(-span.micros),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +125,9 @@ mod tests {
             let instant = Expiry::parse(text).ok().map(|expiry| expiry.instant(now).as_secs());
             assert_eq!(instant, expected, "{text}");
         }
+        assert_eq!(Moment::parse("1m").map(|moment| moment.instant(now)), Ok(Timestamp::from_secs(940)));
+        assert_eq!(Moment::parse("2030-01-31").map(|moment| moment.instant(now).as_secs()), Ok(1_896_048_000));
+        assert!(Moment::parse("soon").is_err());
         assert_eq!(Span::parse("1h").map(Span::as_seconds_text), Ok("3600s".to_owned()));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn install_crypto_provider() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-async fn serve(router: Router) -> Url {
+pub(crate) async fn serve(router: Router) -> Url {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound address");
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -1,12 +1,14 @@
-//! `accounts create|list|show|set-plan|ban|unban|delete|import`: asks the admin API and prints what it answers.
+//! `accounts create|list|show|set-plan|credit|ban|unban|delete|import`: asks the admin API and prints what it answers.
 
 use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use crate::args::{Accounts, AccountsBan, AccountsCreate, AccountsDelete, AccountsOne, AccountsSetPlan, Format};
-use crate::commands::{Failure, account_reference, admin_client, import, moment, rows, text};
+use crate::args::{
+    Accounts, AccountsBan, AccountsCreate, AccountsCredit, AccountsDelete, AccountsOne, AccountsSetPlan, Format, Units,
+};
+use crate::commands::{Failure, account_reference, admin_client, import, leaves, moment, rows, text};
 use crate::output;
 
 /// Does one of the `accounts` commands.
@@ -16,6 +18,7 @@ pub(crate) async fn run(command: Accounts, config: Option<&Path>) -> Result<(), 
         Accounts::List(command) => list(command.format, config).await,
         Accounts::Show(command) => show(&command, config).await,
         Accounts::SetPlan(command) => set_plan(&command, config).await,
+        Accounts::Credit(command) => credit(&command, config).await,
         Accounts::Ban(command) => ban(&command, config).await,
         Accounts::Unban(command) => unban(&command, config).await,
         Accounts::Delete(command) => delete(&command, config).await,
@@ -71,6 +74,28 @@ async fn set_plan(command: &AccountsSetPlan, config: Option<&Path>) -> Result<()
     said(&account, command.format, &format!("account {} is {}", text(&account, "/id"), plan_words(&account)))
 }
 
+async fn credit(command: &AccountsCredit, config: Option<&Path>) -> Result<(), Failure> {
+    let reference = account_reference(&command.account)?;
+    let request = credit_request(command);
+    let credited = admin_client(config)?.post(&["accounts", &reference, "credit"], &request).await?;
+    let meter = command.meter.as_deref().unwrap_or("calls");
+    let [units, used] = ["/credited", "/used"].map(|field| text(&credited, field));
+    said(&credited, command.format, &format!("account {reference}: {units} of {meter} given back, {used} used now"))
+}
+
+fn credit_request(command: &AccountsCredit) -> Value {
+    let mut request = match command.units {
+        Units::Count(units) => json!({ "units": units }),
+        Units::All => json!({ "units": "all" }),
+    };
+    for (name, value) in [("meter", &command.meter), ("reason", &command.reason)] {
+        if let Some(value) = value {
+            request[name] = value.as_str().into();
+        }
+    }
+    request
+}
+
 async fn ban(command: &AccountsBan, config: Option<&Path>) -> Result<(), Failure> {
     let reference = account_reference(&command.account)?;
     let request = command.reason.as_deref().map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
@@ -117,42 +142,9 @@ fn plan_words(account: &Value) -> String {
     }
 }
 
-/// Every fact of a record on a line of its own, `plan.effective  pro`.
-fn leaves(record: &Value) -> String {
-    let mut facts = Vec::new();
-    collect_leaves(record, "", &mut facts);
-    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    let lines: Vec<String> =
-        facts.iter().map(|(name, value)| format!("{name:<width$}  {}\n", output::visible(value))).collect();
-    lines.concat()
-}
-
-fn collect_leaves(value: &Value, name: &str, facts: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(members) => {
-            for (member, value) in members {
-                let separator = if name.is_empty() { "" } else { "." };
-                collect_leaves(value, &format!("{name}{separator}{member}"), facts);
-            }
-        }
-        Value::Null => facts.push((name.to_owned(), "-".to_owned())),
-        Value::String(text) => facts.push((name.to_owned(), text.clone())),
-        other => facts.push((name.to_owned(), other.to_string())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_account_is_shown_fact_by_fact() {
-        let account = json!({ "id": "acc_1", "name": null, "plan": { "effective": "pro" }, "quota": { "used": 3 } });
-        assert_eq!(
-            leaves(&account),
-            "id              acc_1\nname            -\nplan.effective  pro\nquota.used      3\n"
-        );
-    }
 
     #[test]
     fn the_plan_is_told_with_who_set_it() {

@@ -29,7 +29,23 @@ mod tests {
     fn every_shell_learns_every_command() {
         for shell in Shell::value_variants() {
             let script = script(*shell);
-            for word in ["up", "demo", "check", "keys", "rotate", "set-plan", "completions"] {
+            for word in [
+                "up",
+                "demo",
+                "check",
+                "keys",
+                "rotate",
+                "set-plan",
+                "credit",
+                "diff",
+                "explain",
+                "export",
+                "init",
+                "login",
+                "logout",
+                "status",
+                "completions",
+            ] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

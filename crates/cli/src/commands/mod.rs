@@ -5,11 +5,16 @@
 mod accounts;
 mod check;
 mod completions;
+mod consumer;
+mod explain;
 mod import;
+mod init;
 pub(crate) mod keys;
 mod migrate;
+mod plan;
 mod rows;
 mod service;
+mod usage;
 
 use std::future::Future;
 use std::path::Path;
@@ -20,7 +25,7 @@ use serde_json::Value;
 use tollgate_config::Diagnostics;
 use tollgate_domain::{AccountId, KeyId, Timestamp};
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, Plan, Usage};
 use crate::client::AdminClient;
 use crate::run::Role;
 use crate::{demo, output, run};
@@ -59,6 +64,13 @@ pub(crate) fn dispatch(arguments: Arguments) -> ExitCode {
         Command::Check(check) => check::check(&check.file),
         Command::Keys(command) => block_on(keys::run(command, config)),
         Command::Accounts(command) => block_on(accounts::run(command, config)),
+        Command::Plan(Plan::Diff(command)) => block_on(plan::diff(&command, config)),
+        Command::Explain(command) => block_on(explain::explain(&command, config)),
+        Command::Usage(Usage::Export(command)) => block_on(usage::export(&command, config)),
+        Command::Init(command) => block_on(init::init(&command)),
+        Command::Login(command) => block_on(consumer::login(&command)),
+        Command::Logout(command) => consumer::logout(&command),
+        Command::Status(command) => block_on(consumer::status(&command)),
         Command::Migrate(migrate) => block_on(migrate::run(&migrate, config)),
         Command::Completions(completions) => completions::print(completions.shell),
     };
@@ -110,6 +122,30 @@ fn moment(record: &Value, pointer: &str) -> String {
     Timestamp::parse(&exact).map_or(exact, |at| Timestamp::from_secs(at.as_secs()).to_string())
 }
 
+/// Every fact of a record on a line of its own, `plan.effective  pro`.
+fn leaves(record: &Value) -> String {
+    let mut facts = Vec::new();
+    collect_leaves(record, "", &mut facts);
+    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let lines: Vec<String> =
+        facts.iter().map(|(name, value)| format!("{name:<width$}  {}\n", output::visible(value))).collect();
+    lines.concat()
+}
+
+fn collect_leaves(value: &Value, name: &str, facts: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) => {
+            for (member, value) in members {
+                let separator = if name.is_empty() { "" } else { "." };
+                collect_leaves(value, &format!("{name}{separator}{member}"), facts);
+            }
+        }
+        Value::Null => facts.push((name.to_owned(), "-".to_owned())),
+        Value::String(text) => facts.push((name.to_owned(), text.clone())),
+        other => facts.push((name.to_owned(), other.to_string())),
+    }
+}
+
 /// The instant the command was given at.
 #[expect(clippy::disallowed_methods, reason = "a command is given now; what it starts has clocks of its own")]
 fn now() -> Timestamp {
@@ -145,6 +181,16 @@ fn account_reference(text: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_is_shown_fact_by_fact() {
+        let account =
+            serde_json::json!({ "id": "acc_1", "name": null, "plan": { "effective": "pro" }, "quota": { "used": 3 } });
+        assert_eq!(
+            leaves(&account),
+            "id              acc_1\nname            -\nplan.effective  pro\nquota.used      3\n"
+        );
+    }
 
     #[test]
     fn moments_are_cut_to_the_second() {

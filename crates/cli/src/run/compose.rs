@@ -11,18 +11,21 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tollgate_admin_api::{
-    AdminDeps, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken, load_or_create_token,
+    AdminDeps, Background, BackgroundDeps, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken,
+    load_or_create_token,
 };
 use tollgate_config::{AdminConfig, AdminToken, Config, Database, Live, Settings, UpstreamUrl};
 use tollgate_domain::{Clock, NodeId, Timestamp};
 use tollgate_gateway::metrics::Metrics;
 use tollgate_gateway::{GatewayParts, SystemClock};
+use tollgate_identity::Verifier;
 use tollgate_limiter::{InProcess, InProcessSettings, Limiter, Peek};
-use tollgate_store::{ChangeSink, Direct, Feed, KeyRecords, UsageSink};
+use tollgate_store::{AdminStore, ChangeSink, Direct, Feed, KeyRecords, Store, UsageSink};
 
 use super::Parts;
 use super::listeners::Listeners;
 use super::observe::{self, Readings};
+use super::outside;
 use super::plane::{self, Made};
 use super::reload::{self, WatchedFile};
 use super::role::Role;
@@ -40,6 +43,16 @@ struct Base {
     node: NodeId,
     started_at: Timestamp,
     shared: Option<Arc<Shared>>,
+    verifier: Option<Arc<Verifier>>,
+}
+
+/// The control plane of a process.
+struct ControlMade {
+    router: axum::Router,
+    /// What it does besides where limits are shared.
+    side: Option<ControlSide>,
+    /// What it does beside requests.
+    background: Background,
 }
 
 pub(super) async fn build(
@@ -69,7 +82,8 @@ pub(super) async fn build(
     };
     let metrics = Arc::new(Metrics::default());
     let started_at = clock.now();
-    let base = Base { settings, live, metrics, clock, store, background, node, started_at, shared };
+    let verifier = outside::verifier(&settings)?;
+    let base = Base { settings, live, metrics, clock, store, background, node, started_at, shared, verifier };
 
     let (stop_gateway, gateway_stopped) = watch::channel(false);
     let (stop_rest, rest_stopped) = watch::channel(false);
@@ -88,11 +102,15 @@ pub(super) async fn build(
         readings.of_gateway(side, reader);
     }
     if let Some(listener) = listeners.admin {
-        let (router, control) = base.control_plane(token.clone(), gateway.as_ref());
-        if let Some(control) = control {
-            rest.extend(control.start(&rest_stopped));
-            readings.of_control(&control);
+        let ControlMade { router, side, background } = base.control_plane(token.clone(), gateway.as_ref())?;
+        if let Some(side) = side {
+            rest.extend(side.start(&rest_stopped));
+            readings.of_control(&side);
         }
+        let stopped = rest_stopped.clone();
+        let handle = base.background.clone();
+        // On a thread of its own, since the compiler cannot see that what it awaits may move between threads.
+        rest.push(base.background.spawn_blocking(move || handle.block_on(background.run(stopped))));
         rest.push(tokio::spawn(serve_http(listener, router, rest_stopped.clone())));
     }
     observe::show_config(&base.metrics, &base.live);
@@ -163,6 +181,7 @@ impl Base {
             usage,
             feed,
             limiter,
+            verifier: self.verifier.clone(),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             node: self.node,
@@ -173,22 +192,28 @@ impl Base {
         })
     }
 
-    /// The control plane's router, and what it does besides where limits are shared.
-    fn control_plane(
-        &self,
-        token: OperatorToken,
-        gateway: Option<&GatewayMade>,
-    ) -> (axum::Router, Option<ControlSide>) {
+    /// The control plane, which does not serve yet.
+    fn control_plane(&self, token: OperatorToken, gateway: Option<&GatewayMade>) -> anyhow::Result<ControlMade> {
         let local = gateway.map(|gateway| Arc::clone(&gateway.made.changes));
-        let store = self.store.store();
-        let control = self.shared.as_ref().map(|shared| shared.control_side(&store, local.clone()));
-        let relay = control.as_ref().map(|control| Arc::clone(&control.relay) as Arc<dyn ChangeSink>);
+        let store: Arc<dyn AdminStore> = self.store.store();
+        let plain = Arc::clone(&store) as Arc<dyn Store>;
+        let side = self.shared.as_ref().map(|shared| shared.control_side(&plain, local.clone()));
+        let relay = side.as_ref().map(|side| Arc::clone(&side.relay) as Arc<dyn ChangeSink>);
         let peek = gateway.map(|gateway| Arc::clone(&gateway.peek));
         let peek = peek.or_else(|| self.shared.as_ref().map(|shared| Arc::clone(&shared.limiter) as Arc<dyn Peek>));
         let alone = || {
             let (live, clock) = (Arc::clone(&self.live), Arc::clone(&self.clock));
             Arc::new(Alone { node: self.facts(), live, clock }) as Arc<dyn Nodes>
         };
+        let mail = outside::mail(&self.settings)?;
+        let background = Background::new(BackgroundDeps {
+            store: Arc::clone(&store),
+            live: Arc::clone(&self.live),
+            settings: Arc::clone(&self.settings),
+            clock: Arc::clone(&self.clock),
+            mailer: mail.notices,
+            webhook: outside::webhook(&self.settings)?,
+        });
         let router = tollgate_admin_api::router(AdminDeps {
             store,
             live: Arc::clone(&self.live),
@@ -199,8 +224,10 @@ impl Base {
             token,
             node: self.facts(),
             nodes: self.shared.clone().map_or_else(alone, |shared| shared as Arc<dyn Nodes>),
+            verifier: self.verifier.clone(),
+            mailer: mail.links,
         });
-        (router, control)
+        Ok(ControlMade { router, side, background })
     }
 
     fn facts(&self) -> NodeFacts {

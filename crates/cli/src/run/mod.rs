@@ -4,6 +4,7 @@ mod compose;
 mod listeners;
 mod logging;
 mod observe;
+mod outside;
 mod plane;
 mod reload;
 mod role;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tollgate_admin_api::{NodeRecord, Nodes, NodesUnavailable};
 use tollgate_config::{LimiterMode, Live, RedisConfig, Settings};
-use tollgate_domain::{AccountId, Clock, KeyId, NodeId, Period};
+use tollgate_domain::{AccountId, Charged, Clock, NodeId, Period};
 use tollgate_fleet::{
     CacheSettings, CachedKeys, ChangeReader, Charges, FleetClock, FleetLink, LinkSettings, NodeFacts, Registry, Relay,
     SpoolSettings, SpooledUsage, Topology, UsageIngest,
@@ -172,12 +172,12 @@ impl Charges for ByLimiter {
     async fn charge(
         &self,
         account: AccountId,
-        key: Option<KeyId>,
+        of: Charged,
         period: Period,
         units: i64,
         position: u64,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.0.charge_shared(Subject::Account(account), key, period, units, position).await?)
+        Ok(self.0.charge_shared(Subject::Account(account), of, period, units, position).await?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tollgate_config::{Database, Settings};
-use tollgate_store::{PostgresSettings, PostgresStore, SqliteSettings, SqliteStore, Store, StoreError};
+use tollgate_store::{AdminStore, PostgresSettings, PostgresStore, SqliteSettings, SqliteStore, StoreError};
 
 use super::Role;
 
@@ -44,10 +44,10 @@ impl OpenStore {
         })
     }
 
-    pub(super) fn store(&self) -> Arc<dyn Store> {
+    pub(super) fn store(&self) -> Arc<dyn AdminStore> {
         match self {
-            Self::Sqlite(store) => Arc::clone(store) as Arc<dyn Store>,
-            Self::Postgres(store) => Arc::clone(store) as Arc<dyn Store>,
+            Self::Sqlite(store) => Arc::clone(store) as Arc<dyn AdminStore>,
+            Self::Postgres(store) => Arc::clone(store) as Arc<dyn AdminStore>,
         }
     }
 
