@@ -120,6 +120,8 @@ metrics! {
         spool_oldest: Gauge = "tollgate_spool_oldest_seconds";
         /// 1 while the spool takes no more; counts stay in memory.
         spool_full: IntGauge = "tollgate_spool_full";
+        /// Rows of the request log left out because the spool was half full.
+        spool_rows_left_out: IntCounter = "tollgate_spool_request_rows_left_out_total";
         /// Batches of usage that this process stored in the ledger for the fleet.
         usage_ingested: IntCounter = "tollgate_usage_ingested_total";
         /// Batches of usage that could not be read and were put aside.
@@ -132,6 +134,10 @@ metrics! {
         changes_resyncs: IntCounter = "tollgate_changes_resyncs_total";
         /// Changes that are committed and that the fleet has not been told of yet.
         outbox_pending: IntGauge = "tollgate_outbox_pending";
+        /// Notices to customers: kept to be delivered, and what became of each attempt.
+        notices: IntCounterVec = "tollgate_notices_total", Arg::Labels(&["result"]);
+        /// Rows thrown away because their retention was over.
+        rows_pruned: IntCounter = "tollgate_rows_pruned_total";
         /// Processes of the fleet that were seen in the last seconds, by role.
         nodes: IntGaugeVec = "tollgate_nodes", Arg::Labels(&["role"]);
         /// Access-log lines dropped because the log could not be written fast enough.

@@ -108,9 +108,8 @@ pub(super) async fn build(
             readings.of_control(&side);
         }
         let stopped = rest_stopped.clone();
-        let handle = base.background.clone();
-        // On a thread of its own, since the compiler cannot see that what it awaits may move between threads.
-        rest.push(base.background.spawn_blocking(move || handle.block_on(background.run(stopped))));
+        readings.of_background(Arc::clone(background.stats()));
+        rest.push(base.background.spawn(async move { background.run(stopped).await }));
         rest.push(tokio::spawn(serve_http(listener, router, rest_stopped.clone())));
     }
     observe::show_config(&base.metrics, &base.live);

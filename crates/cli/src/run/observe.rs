@@ -13,6 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus::{Encoder, IntCounter, TextEncoder};
 use tokio::sync::watch;
+use tollgate_admin_api::BackgroundStats;
 use tollgate_config::Live;
 use tollgate_domain::Clock;
 use tollgate_fleet::ChangeReader;
@@ -65,11 +66,25 @@ impl Readings {
             metrics.spool_batches.set(signed(spool.batches.load(Ordering::Relaxed)));
             metrics.spool_bytes.set(signed(spool.bytes.load(Ordering::Relaxed)));
             metrics.spool_oldest.set(usage.oldest_age().as_secs_f64());
+            catch_up(&metrics.spool_rows_left_out, spool.requests_left_out.load(Ordering::Relaxed));
             metrics.spool_full.set(spool.is_refusing.load(Ordering::Relaxed).into());
             metrics.changes_live.set(feed.is_live(clock.now()).into());
             let changes = reader.stats();
             metrics.changes_lag.set(seconds(changes.lag_us.load(Ordering::Relaxed)));
             catch_up(&metrics.changes_resyncs, changes.resyncs.load(Ordering::Relaxed));
+        }));
+    }
+
+    /// Notices, and what is thrown away.
+    pub(super) fn of_background(&mut self, stats: Arc<BackgroundStats>) {
+        self.readings.push(Box::new(move |metrics| {
+            let BackgroundStats { notices, delivered, failed, given_up, pruned } = &*stats;
+            for (result, count) in
+                [("kept", notices), ("delivered", delivered), ("failed", failed), ("given_up", given_up)]
+            {
+                catch_up(&metrics.notices.with_label_values(&[result]), count.load(Ordering::Relaxed));
+            }
+            catch_up(&metrics.rows_pruned, pruned.load(Ordering::Relaxed));
         }));
     }
 

@@ -117,6 +117,9 @@ impl Watched {
     }
 
     fn apply(&self, config: Config) {
+        if let Some(why) = config.policy.unmet_by(&self.settings) {
+            return self.reject(why);
+        }
         let restart_needed = changed_settings(&self.settings, &config.settings);
         let before = self.live.policy();
         let in_force = Config { settings: (*self.settings).clone(), ..config };
