@@ -3,22 +3,27 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::sync::OnceCell;
 use tollgate_config::{KeysConfig, Live, Policy, RateScope, Settings};
 use tollgate_domain::{Clock, KeyHasher, NodeId, Timestamp};
+use tollgate_identity::Verifier;
 use tollgate_limiter::Peek;
-use tollgate_store::{Change, ChangeSink, NewAudit, Store};
+use tollgate_store::{AdminStore, Change, ChangeSink, NewAudit};
 
+use crate::mail::Mailer;
 use crate::nodes::Nodes;
 use crate::problem::Problem;
 use crate::token::OperatorToken;
 
 /// Who is named in the audit trail for what the operator API does.
-const ACTOR: &str = "operator";
+pub(crate) const OPERATOR: &str = "operator";
+/// Mails that may be under way at once.
+const MAILS_UNDER_WAY_MAX: usize = 32;
 
 /// What the control plane is made of.
 pub struct AdminDeps {
-    /// Accounts, keys, ledger, audit.
-    pub store: Arc<dyn Store>,
+    /// Accounts, keys, ledger, audit, sign-ins.
+    pub store: Arc<dyn AdminStore>,
     /// The policy in force.
     pub live: Arc<Live>,
     /// The settings this process started with.
@@ -35,6 +40,10 @@ pub struct AdminDeps {
     pub node: NodeFacts,
     /// Which processes there are.
     pub nodes: Arc<dyn Nodes>,
+    /// Believes tokens of the backend's own; `None` without `[auth.jwt]`.
+    pub verifier: Option<Arc<Verifier>>,
+    /// Mails links and notices; `None` where nothing can be mailed and several processes have no one log to look into.
+    pub mailer: Option<Arc<dyn Mailer>>,
 }
 
 /// Which process answers.
@@ -60,6 +69,13 @@ pub(crate) struct Shared {
     pub(crate) key_challenge: HeaderValue,
     /// Where callers without a key get one, for problem bodies.
     pub(crate) signup_url: Option<String>,
+    /// Where links lead: the public address with the mount, else where the control plane listens. Without a slash at
+    /// its end.
+    pub(crate) link_base: String,
+    /// How many mails may be under way.
+    pub(crate) mails: Arc<tokio::sync::Semaphore>,
+    session_secret: OnceCell<[u8; 32]>,
+    csrf_secret: OnceCell<[u8; 32]>,
 }
 
 impl Shared {
@@ -70,10 +86,20 @@ impl Shared {
         let key_challenge = format!("ApiKey realm=\"api\", header=\"{key_header}\", Bearer realm=\"api\"");
         let key_challenge = HeaderValue::from_str(&key_challenge).expect("a header's name is visible ASCII");
         let signup_url = deps.settings.gateway.signup_url.as_ref().map(ToString::to_string);
-        Arc::new(Self { deps, hasher, key_challenge, signup_url })
+        let link_base = link_base(&deps.settings);
+        Arc::new(Self {
+            deps,
+            hasher,
+            key_challenge,
+            signup_url,
+            link_base,
+            mails: Arc::new(tokio::sync::Semaphore::new(MAILS_UNDER_WAY_MAX)),
+            session_secret: OnceCell::new(),
+            csrf_secret: OnceCell::new(),
+        })
     }
 
-    pub(crate) fn store(&self) -> &dyn Store {
+    pub(crate) fn store(&self) -> &dyn AdminStore {
         &*self.deps.store
     }
 
@@ -102,6 +128,27 @@ impl Shared {
         self.deps.settings.limits.rate_scope == RateScope::Key
     }
 
+    /// What the cookies of sessions are signed with: the same in every process.
+    pub(crate) async fn session_secret(&self) -> Result<[u8; 32], Problem> {
+        self.shared_secret(&self.session_secret, "session").await
+    }
+
+    /// What proves that a write by cookie was meant: the same in every process.
+    pub(crate) async fn csrf_secret(&self) -> Result<[u8; 32], Problem> {
+        self.shared_secret(&self.csrf_secret, "csrf").await
+    }
+
+    async fn shared_secret(&self, cell: &OnceCell<[u8; 32]>, name: &'static str) -> Result<[u8; 32], Problem> {
+        let fresh = random()?;
+        let secret = cell.get_or_try_init(|| self.store().shared_secret(name, &fresh)).await?;
+        Ok(*secret)
+    }
+
+    /// How a caller may prove who it is where a key is not enough.
+    pub(crate) fn sign_in_challenge() -> HeaderValue {
+        HeaderValue::from_static("Bearer realm=\"api\"")
+    }
+
     /// Tells the gateways; returns when the one in this process obeys.
     pub(crate) async fn publish(&self, changes: &[Change]) {
         // Together: where a change travels, one way is long enough for all of them.
@@ -111,7 +158,28 @@ impl Shared {
 
 /// An audit line of the operator's. The facts hold no secret and no e-mail: an account's deletion erases that.
 pub(crate) fn audit_line(action: &'static str, at: Timestamp, facts: serde_json::Value) -> NewAudit {
-    NewAudit { actor: ACTOR.into(), action, at, detail: facts }
+    audit_line_of(OPERATOR, action, at, facts)
+}
+
+/// An audit line of somebody else's: `customer`, `key`, `token`, `link`, ….
+pub(crate) fn audit_line_of(
+    actor: &'static str,
+    action: &'static str,
+    at: Timestamp,
+    facts: serde_json::Value,
+) -> NewAudit {
+    NewAudit { actor: actor.into(), action, at, detail: facts }
+}
+
+fn link_base(settings: &Settings) -> String {
+    let base = match &settings.gateway.public_url {
+        Some(url) => {
+            let mount = settings.gateway.mount.as_ref().map_or("", |mount| mount.as_str());
+            format!("{}{mount}", url.as_str().trim_end_matches('/'))
+        }
+        None => settings.admin.reach().to_string(),
+    };
+    base.trim_end_matches('/').to_owned()
 }
 
 /// Random bytes from the system.

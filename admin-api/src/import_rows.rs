@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use tollgate_domain::{KeyHash, PlanName, PlanTable, Timestamp};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use crate::fields::{Fields, shown};
 use crate::inputs;
@@ -41,6 +43,73 @@ pub(crate) struct AccountRow {
     pub(crate) plan: Option<PlanName>,
     pub(crate) stripe_customer: Option<String>,
     pub(crate) stripe_subscription: Option<String>,
+}
+
+/// Existing keys, as rows of a file. A cell is a text or a number; an empty one is absent.
+#[derive(ToSchema)]
+#[schema(as = ImportKeysRequest, example = json!({ "rows": [{
+    "line": 2, "key_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "email": "ada@example.com", "plan": "pro", "used": 250
+}] }))]
+#[expect(dead_code, reason = "it describes what `key_rows` reads")]
+pub(crate) struct KeyRowsSchema {
+    rows: Vec<KeyRowSchema>,
+}
+
+/// A row with a key.
+#[derive(ToSchema)]
+#[schema(as = KeyRowRequest)]
+#[expect(dead_code, reason = "it describes what `key_row` reads")]
+struct KeyRowSchema {
+    /// The key's plain SHA-256, in hexadecimal digits.
+    key_hash: String,
+    email: String,
+    plan: Option<String>,
+    /// `active` or `revoked`.
+    status: Option<String>,
+    name: Option<String>,
+    /// The key's own cap a period.
+    #[schema(schema_with = cell)]
+    limit: Option<Value>,
+    /// Units used in the open period.
+    #[schema(schema_with = cell)]
+    used: Option<Value>,
+    cycle_start: Option<String>,
+    expires_at: Option<String>,
+    /// Where it stands in the file.
+    #[schema(minimum = 0)]
+    line: Option<u64>,
+}
+
+/// Existing accounts, as rows of a file.
+#[derive(ToSchema)]
+#[schema(as = ImportAccountsRequest, example = json!({ "rows": [{
+    "line": 2, "email": "grace@example.com", "name": "Grace", "plan": "pro"
+}] }))]
+#[expect(dead_code, reason = "it describes what `account_rows` reads")]
+pub(crate) struct AccountRowsSchema {
+    rows: Vec<AccountRowSchema>,
+}
+
+/// A row with an account.
+#[derive(ToSchema)]
+#[schema(as = AccountRowRequest)]
+#[expect(dead_code, reason = "it describes what `account_row` reads")]
+struct AccountRowSchema {
+    email: String,
+    name: Option<String>,
+    plan: Option<String>,
+    stripe_customer_id: Option<String>,
+    subscription: Option<String>,
+    /// Where it stands in the file.
+    #[schema(minimum = 0)]
+    line: Option<u64>,
+}
+
+/// A cell that holds a number, or a text with one.
+fn cell() -> Schema {
+    let types = SchemaType::from_iter([Type::String, Type::Integer, Type::Null]);
+    ObjectBuilder::new().schema_type(types).into()
 }
 
 /// Reads rows with keys. The plan that one row of an account names holds for all its rows.

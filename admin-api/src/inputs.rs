@@ -29,6 +29,9 @@ pub(crate) fn email(text: &str) -> Result<String, String> {
     if address.chars().any(|character| character.is_control() || character.is_whitespace()) {
         return Err(format!("{}: it holds a space or a control character", malformed()));
     }
+    if address.contains(['<', '>', ',', ';', '"', '\\']) {
+        return Err(format!("{}: it holds a sign that separates addresses", malformed()));
+    }
     match address.split_once('@') {
         Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !domain.contains('@') => Ok(address.into()),
         _ => Err(malformed()),
@@ -38,6 +41,11 @@ pub(crate) fn email(text: &str) -> Result<String, String> {
 /// What an account or a key is called.
 pub(crate) fn name(text: &str) -> Result<String, String> {
     line(text, NAME_CHARS_MAX)
+}
+
+/// What an account is called that did not choose its name: cut to what fits.
+pub(crate) fn name_cut(text: &str) -> Option<String> {
+    name(&text.trim().chars().take(NAME_CHARS_MAX).collect::<String>()).ok()
 }
 
 /// Why an account is banned.
@@ -171,7 +179,9 @@ mod tests {
             assert_eq!(email(good).as_deref(), Ok(good.trim()), "{good}");
         }
         let long = format!("{}@b", "a".repeat(253));
-        for bad in ["", "a", "@b", "a@", "a@b@c", "a b@c", "a\u{7f}@c", "a\n@c", long.as_str()] {
+        for bad in
+            ["", "a", "@b", "a@", "a@b@c", "a b@c", "a\u{7f}@c", "a\n@c", "x<a@b>", "a@b,c", "\"a\"@b", long.as_str()]
+        {
             assert!(email(bad).is_err(), "{bad}");
         }
     }

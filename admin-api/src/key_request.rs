@@ -1,15 +1,13 @@
-//! What a request for a new key holds, read and checked field by field.
+//! What an operator's request for a new key holds beside what every key is given: whose it is, and a rate of its own.
 
-use tollgate_domain::{Bucket, Glob, IpRules, KeyLimits, PlanName, PlanTable, Rate, Timestamp, default_burst};
+use tollgate_domain::{Bucket, PlanName, PlanTable, Rate, Timestamp, default_burst};
+use utoipa::ToSchema;
 
 use crate::fields::Fields;
 use crate::inputs;
+use crate::key_fields::KeyFields;
 use crate::problem::Problem;
 
-/// Scopes a key may have.
-const SCOPES_MAX: usize = 64;
-/// Networks each list of a key's IP rules may have.
-const NETWORKS_MAX: usize = 256;
 /// Every field, for the advice on unknown ones.
 const KNOWN: &[&str] = &[
     "email",
@@ -31,12 +29,8 @@ const KNOWN: &[&str] = &[
 pub(crate) struct KeyRequest {
     pub(crate) owner: Owner,
     pub(crate) plan: Option<PlanName>,
-    pub(crate) name: Option<String>,
-    pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) scopes: Vec<Glob>,
-    pub(crate) read_only: bool,
-    pub(crate) ip_rules: IpRules,
-    pub(crate) limits: KeyLimits,
+    pub(crate) key: KeyFields,
+    pub(crate) bucket: Option<Bucket>,
 }
 
 /// Whose it will be.
@@ -56,32 +50,50 @@ impl KeyRequest {
     pub(crate) fn read(mut fields: Fields, plans: &PlanTable, now: Timestamp) -> Result<Self, Problem> {
         let owner = owner(&mut fields);
         let plan = fields.text("plan", |text| inputs::plan(text, plans));
-        let name = fields.text("name", inputs::name);
-        let expires_at = fields.text("expires_at", |text| match inputs::instant(text)? {
-            at if at > now => Ok(at),
-            at => Err(format!("{at} has passed; a key's expiry lies in the future")),
-        });
-        let scopes = fields.texts("scopes", SCOPES_MAX, inputs::scope);
-        let read_only = fields.flag("read_only");
-        let allow = fields.texts("ip_allow", NETWORKS_MAX, inputs::network);
-        let deny = fields.texts("ip_deny", NETWORKS_MAX, inputs::network);
+        let key = KeyFields::take(&mut fields, now);
         let bucket = bucket(&mut fields);
-        let cap = fields.take("cap", |value| match value.as_u64() {
-            Some(cap) => inputs::units(cap),
-            None => Err("send a whole number from 0".into()),
-        });
-        let request = owner.map(|owner| Self {
-            owner,
-            plan,
-            name,
-            expires_at,
-            scopes,
-            read_only,
-            ip_rules: IpRules { allow, deny },
-            limits: KeyLimits { bucket, cap },
-        });
+        let request = owner.map(|owner| Self { owner, plan, key, bucket });
         fields.finish(KNOWN, request)
     }
+}
+
+/// Whose key it will be, and what it is given. Send `email`, or `account` for one that is there.
+#[derive(ToSchema)]
+#[schema(as = OperatorKeyRequest, example = json!({
+    "email": "ada@example.com", "plan": "pro", "name": "CI", "expires_at": "2099-12-31T00:00:00Z"
+}))]
+#[expect(dead_code, reason = "it describes what `KeyRequest` reads")]
+pub(crate) struct KeyRequestSchema {
+    /// The account's e-mail; the account is made if it is new.
+    email: Option<String>,
+    /// The account's id or e-mail, which must be there.
+    account: Option<String>,
+    /// The plan of an account that is made; for one that is there, the plan it must be on.
+    plan: Option<String>,
+    /// What its owner calls it.
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    /// From when on it is refused (RFC 3339), in the future.
+    expires_at: Option<String>,
+    /// The routes it may call, by name or glob; empty means all.
+    #[schema(max_items = 64)]
+    scopes: Option<Vec<String>>,
+    /// Whether it may only read.
+    read_only: Option<bool>,
+    /// Networks it may be used from, in CIDR form; empty means all.
+    #[schema(max_items = 256)]
+    ip_allow: Option<Vec<String>>,
+    /// Networks it may not be used from.
+    #[schema(max_items = 256)]
+    ip_deny: Option<Vec<String>>,
+    /// A rate of its own, such as `600/minute`.
+    rate: Option<String>,
+    /// Calls at once, under that rate.
+    #[schema(minimum = 0)]
+    burst: Option<u64>,
+    /// Units it may use a period, of the account's quota.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    cap: Option<u64>,
 }
 
 fn owner(fields: &mut Fields) -> Option<Owner> {
@@ -161,8 +173,8 @@ mod tests {
         }))
         .expect("all is well");
         assert_eq!(request.owner, Owner::Email("ada@example.com".into()));
-        assert_eq!(request.limits.bucket.map(|bucket| bucket.burst()), Some(7));
-        assert_eq!(request.limits.cap, Some(0));
+        assert_eq!(request.bucket.map(|bucket| bucket.burst()), Some(7));
+        assert_eq!(request.key.cap, Some(0));
     }
 
     #[tokio::test]

@@ -3,54 +3,56 @@
 mod accounts;
 mod audit;
 mod config;
-mod idempotency;
+pub(crate) mod credit;
+pub(crate) mod explain;
 mod imports;
 mod keys;
 mod nodes;
+pub(crate) mod usage;
+mod verdict;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use tollgate_domain::{Account, AccountId};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::context::{Context, Shared};
 use crate::fields::shown;
+use crate::idempotency;
 use crate::problem::{Problem, ProblemCode};
-use crate::request::{unknown_method, unknown_path};
 
 /// Largest body of a call, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Largest body of an import, in bytes.
 const IMPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Everything under `/admin`. The token is asked for before anything else, also where there is nothing.
-pub(crate) fn router(context: &Context) -> Router<Context> {
-    let idempotent = || from_fn_with_state(context.clone(), idempotency::answer_once);
-    let imports = Router::new()
-        .route("/v1/import/keys", post(imports::keys))
-        .route("/v1/import/accounts", post(imports::accounts))
-        .route_layer(idempotent())
+/// Everything under `/admin` but what tells of use.
+pub(crate) fn router() -> OpenApiRouter<Context> {
+    let imports = OpenApiRouter::new()
+        .routes(routes!(imports::keys))
+        .routes(routes!(imports::accounts))
+        .route_layer(from_fn(idempotency::of_operator))
         .layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX));
-    let calls = Router::new()
-        .route("/v1/accounts", get(accounts::list).post(accounts::create))
-        .route("/v1/accounts/{account}", get(accounts::show).delete(accounts::remove))
-        .route("/v1/accounts/{account}/plan", put(accounts::set_plan))
-        .route("/v1/accounts/{account}/ban", post(accounts::ban))
-        .route("/v1/accounts/{account}/unban", post(accounts::unban))
-        .route("/v1/keys", get(keys::list).post(keys::create))
-        .route("/v1/keys/{key}", delete(keys::revoke).get(keys::show))
-        .route("/v1/keys/{key}/rotate", post(keys::rotate))
-        .route("/v1/config", get(config::show))
-        .route("/v1/health", get(config::health))
-        .route("/v1/nodes", get(nodes::list))
-        .route("/v1/audit", get(audit::list))
-        .route_layer(idempotent())
+    let calls = OpenApiRouter::new()
+        .routes(routes!(accounts::list, accounts::create))
+        .routes(routes!(accounts::show, accounts::remove))
+        .routes(routes!(accounts::set_plan))
+        .routes(routes!(accounts::ban))
+        .routes(routes!(accounts::unban))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::show, keys::change, keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(config::show))
+        .routes(routes!(config::health))
+        .routes(routes!(nodes::list))
+        .routes(routes!(audit::list))
+        .route_layer(from_fn(idempotency::of_operator))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    Router::new().merge(calls).merge(imports).fallback(unknown_path).method_not_allowed_fallback(unknown_method)
+    OpenApiRouter::new().merge(calls).merge(imports)
 }
 
 /// Lets a request for anything under `/admin` pass with the operator's token only.
@@ -66,7 +68,7 @@ pub(crate) async fn authenticate(State(context): State<Context>, request: Reques
 }
 
 /// Exactly one `Authorization`, of the scheme `Bearer`, with the token.
-fn bears_token(shared: &Shared, headers: &HeaderMap) -> bool {
+pub(crate) fn bears_token(shared: &Shared, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let Some((scheme, sent)) = value.as_bytes().split_at_checked(b"bearer ".len()) else { return false };
@@ -77,7 +79,7 @@ fn bears_token(shared: &Shared, headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// There is none, or the store does not answer.
-async fn account_named(shared: &Shared, reference: &str) -> Result<Account, Problem> {
+pub(crate) async fn account_named(shared: &Shared, reference: &str) -> Result<Account, Problem> {
     match find_account(shared, reference).await? {
         Some(account) => Ok(account),
         None if reference.contains('@') => {
@@ -88,7 +90,7 @@ async fn account_named(shared: &Shared, reference: &str) -> Result<Account, Prob
     }
 }
 
-async fn find_account(shared: &Shared, reference: &str) -> Result<Option<Account>, Problem> {
+pub(crate) async fn find_account(shared: &Shared, reference: &str) -> Result<Option<Account>, Problem> {
     let reference = reference.trim();
     let found = match reference.parse::<AccountId>() {
         Ok(id) => shared.store().account(id).await?,

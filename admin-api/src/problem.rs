@@ -46,12 +46,26 @@ codes! {
     MalformedJson = "malformed_json", BAD_REQUEST;
     /// The operator's token is missing or wrong.
     Unauthorized = "unauthorized", UNAUTHORIZED;
+    /// Nobody has signed in.
+    SignInNeeded = "sign_in_needed", UNAUTHORIZED;
+    /// A token of the backend's own that is not believed; the detail says why.
+    InvalidToken = "invalid_token", UNAUTHORIZED;
     /// No API key was sent.
     MissingKey = "missing_key", UNAUTHORIZED;
     /// The API key opens nothing.
     InvalidKey = "invalid_key", FORBIDDEN;
     /// The account is banned.
     AccountDisabled = "account_disabled", FORBIDDEN;
+    /// The account's plan has no API access.
+    UpgradeRequired = "upgrade_required", PAYMENT_REQUIRED;
+    /// The proof that was sent does not open this.
+    NotAllowed = "not_allowed", FORBIDDEN;
+    /// A write by cookie without the proof that it was meant.
+    Csrf = "csrf", FORBIDDEN;
+    /// The link is unknown, used or expired.
+    InvalidLink = "invalid_link", FORBIDDEN;
+    /// The token's e-mail is another account's, and the token does not prove that both are the same person's.
+    EmailNotVerified = "email_not_verified", FORBIDDEN;
     /// There is no such thing.
     NotFound = "not_found", NOT_FOUND;
     /// The path exists, for other methods.
@@ -60,6 +74,8 @@ codes! {
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT;
     /// An account with this e-mail exists.
     AccountExists = "account_exists", CONFLICT;
+    /// Another account has this e-mail.
+    EmailTaken = "email_taken", CONFLICT;
     /// The account is on another plan than the one asked for.
     OtherPlan = "other_plan", CONFLICT;
     /// The account has as many active keys as its plan allows.
@@ -82,6 +98,8 @@ codes! {
     IdempotencyMismatch = "idempotency_mismatch", UNPROCESSABLE_ENTITY;
     /// The database does not answer.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE;
+    /// Nothing can be mailed, so no link can be sent.
+    MailUnavailable = "mail_unavailable", SERVICE_UNAVAILABLE;
     /// A fault of ours; the log has the cause under the request's id.
     Internal = "internal_error", INTERNAL_SERVER_ERROR;
 }
@@ -161,9 +179,7 @@ impl Problem {
 
     /// A twin of this request is under way.
     pub(crate) fn in_progress(detail: impl Into<String>) -> Self {
-        let mut problem = Self::new(ProblemCode::InProgress, detail);
-        problem.0.retry_after_secs = Some(RETRY_AFTER_SECS);
-        problem
+        Self::new(ProblemCode::InProgress, detail).retry_soon()
     }
 
     /// The same with another status.
@@ -193,6 +209,22 @@ impl Problem {
     /// The same with a challenge, as every 401 must have one; it is left out of any other status.
     pub(crate) fn with_challenge(mut self, challenge: HeaderValue) -> Self {
         self.0.challenge = Some(challenge);
+        self
+    }
+
+    /// The status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// What the caller reads.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// The same with word that it may be tried again shortly.
+    pub(crate) fn retry_soon(mut self) -> Self {
+        self.0.retry_after_secs = Some(RETRY_AFTER_SECS);
         self
     }
 

@@ -1,5 +1,6 @@
 //! Reading requests strictly: path segments, query parameters, JSON bodies. Every refusal is a problem.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -130,6 +131,30 @@ impl Parameters {
         }
     }
 
+    /// Takes every parameter whose name begins with `prefix`, by the rest of its name; one that stands there twice is
+    /// refused.
+    pub(crate) fn take_prefixed<T>(
+        &mut self,
+        prefix: &str,
+        read: impl Fn(&str, &str) -> Result<T, String>,
+    ) -> BTreeMap<String, T> {
+        let names: BTreeSet<String> =
+            self.pairs.iter().map(|(name, _)| name).filter(|name| name.starts_with(prefix)).cloned().collect();
+        let mut taken = BTreeMap::new();
+        for name in names {
+            let rest = name[prefix.len()..].to_owned();
+            if let Some(value) = self.take(&name, |value| read(&rest, value)) {
+                taken.insert(rest, value);
+            }
+        }
+        taken
+    }
+
+    /// Leaves a parameter out that is not this call's business, such as the one that carries an API key.
+    pub(crate) fn ignore(&mut self, name: &str) {
+        self.pairs.retain(|(known, _)| known != name);
+    }
+
     /// Takes `limit`: how many entries a page has.
     pub(crate) fn page_limit(&mut self) -> u32 {
         let read = |text: &str| {
@@ -158,7 +183,8 @@ impl Parameters {
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(self.errors)) }
     }
 
-    fn refuse(&mut self, name: &str, detail: String) {
+    /// Says what is wrong with a parameter.
+    pub(crate) fn refuse(&mut self, name: &str, detail: String) {
         self.errors.push(FieldError { parameter: Some(name.into()), detail, ..FieldError::default() });
     }
 }

@@ -1,11 +1,15 @@
 //! Records as JSON. Field names and forms are the outside contract; hashes and secrets never appear.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use tollgate_domain::{Account, Entitlement, Interval, Key, KeyState, Plan, PlanTable, Timestamp, entitlement};
+use utoipa::ToSchema;
 
 /// An account as operators see it in a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
 pub(crate) struct AccountView {
     id: String,
     email: String,
@@ -20,7 +24,8 @@ pub(crate) struct AccountView {
 }
 
 /// Which plan an account is on, and why.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AccountPlan)]
 pub(crate) struct AccountPlanView {
     /// What an operator set.
     assigned: Option<String>,
@@ -31,7 +36,8 @@ pub(crate) struct AccountPlanView {
 }
 
 /// An operator's ban.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Ban)]
 struct BanView {
     at: String,
     reason: Option<String>,
@@ -78,7 +84,8 @@ impl AccountPlanView {
 }
 
 /// A key without its secret.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Key)]
 pub(crate) struct KeyView {
     id: String,
     account: String,
@@ -144,7 +151,8 @@ pub(crate) fn counts(key: &Key, now: Timestamp) -> bool {
 }
 
 /// A plan as everybody may see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Plan)]
 pub(crate) struct PlanView {
     name: String,
     /// What it is called in front of customers; its name where the table gives no other.
@@ -159,7 +167,8 @@ pub(crate) struct PlanView {
 }
 
 /// A price, whole and in parts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Price)]
 struct PriceView {
     text: String,
     amount: String,
@@ -169,18 +178,25 @@ struct PriceView {
 
 /// A plan's limits in the words of the configuration. A rate it does not have is null; a quota or a number of keys
 /// without a limit is the word `unlimited`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = PlanLimits)]
 struct PlanLimitsView {
     rate: Option<String>,
     burst: Option<u64>,
     windows: Vec<WindowView>,
+    #[schema(schema_with = crate::openapi::units_or_unlimited)]
     quota: Value,
     quota_period: &'static str,
+    #[schema(schema_with = crate::openapi::units_or_unlimited)]
     max_keys: Value,
+    /// Units of each meter a period.
+    #[schema(schema_with = crate::openapi::units_or_unlimited_by_name)]
+    meters: BTreeMap<String, Value>,
 }
 
 /// A sliding window.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Window)]
 struct WindowView {
     limit: u64,
     per: String,
@@ -219,6 +235,7 @@ impl PlanView {
                     tollgate_domain::QuotaPeriod::Rolling30Days => "rolling-30d",
                 },
                 max_keys: unlimited(plan.max_keys),
+                meters: plan.meters.iter().map(|(name, quota)| (name.to_string(), unlimited(quota.limit))).collect(),
             },
             features: plan.features.iter().cloned().collect(),
         }

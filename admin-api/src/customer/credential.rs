@@ -1,51 +1,26 @@
 //! Whose key a request carries. The rules are the gateway's: the header, `Authorization: Bearer` where its value
 //! is meant as a key, the query parameter where one is switched on; two different keys are refused.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::Query;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use tollgate_domain::{Account, Key, KeyHash, KeyShape, Refusal};
+use tollgate_domain::{KeyHash, KeyShape, Refusal};
 
-use crate::context::{Context, Shared};
+use crate::context::Shared;
 use crate::problem::{Problem, ProblemCode};
-
-/// The owner of a working key. An account without a plan, or with one that has no API, may look at itself all the same.
-pub(super) struct Caller {
-    pub(super) key: Key,
-    pub(super) account: Account,
-}
-
-impl FromRequestParts<Context> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, Problem> {
-        let Some(sent) = sent_key(context, parts)? else { return Err(missing_key(context)) };
-        let found = context.store().find_key(&sent).await?;
-        let found = found.filter(|found| found.key.state(context.now()).works() && found.account.deleted_at.is_none());
-        let Some(found) = found else { return Err(invalid_key(context)) };
-        if found.account.ban.is_some() {
-            return Err(Problem::new(ProblemCode::AccountDisabled, Refusal::AccountDisabled.detail()));
-        }
-        Ok(Self { key: found.key, account: found.account })
-    }
-}
 
 /// The hash of the key that was sent, if any was.
 ///
 /// # Errors
 /// What was sent opens nothing, whatever the store holds.
-fn sent_key(shared: &Shared, parts: &Parts) -> Result<Option<KeyHash>, Problem> {
+pub(super) fn sent_key(shared: &Shared, parts: &Parts) -> Result<Option<KeyHash>, Problem> {
     let keys = shared.keys();
     let shape_of = |text: &[u8]| KeyShape::of(text, &keys.prefix, &keys.also_accept);
     let mut sent: Vec<Vec<u8>> =
         parts.headers.get_all(shared.key_header()).iter().map(|value| value.as_bytes().to_vec()).collect();
     for value in parts.headers.get_all(AUTHORIZATION) {
-        let Some(token) = bearer(value.as_bytes()) else { continue };
-        let begins_as_ours =
-            token.strip_prefix(keys.prefix.as_str().as_bytes()).is_some_and(|rest| rest.starts_with(b"_"));
-        if begins_as_ours || shape_of(token) != KeyShape::Malformed {
-            sent.push(token.to_vec());
-        }
+        let token = bearer(value.as_bytes()).filter(|token| is_meant_as_key(shared, token));
+        sent.extend(token.map(<[u8]>::to_vec));
     }
     if let Some(name) = keys.query.as_deref() {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
@@ -59,13 +34,20 @@ fn sent_key(shared: &Shared, parts: &Parts) -> Result<Option<KeyHash>, Problem> 
     shared.hasher.hash_of_shape(shape_of(first), first).map(Some).ok_or_else(|| invalid_key(shared))
 }
 
+/// Whether a bearer token has the shape of a key, or begins as ours do.
+pub(super) fn is_meant_as_key(shared: &Shared, token: &[u8]) -> bool {
+    let keys = shared.keys();
+    let begins_as_ours = token.strip_prefix(keys.prefix.as_str().as_bytes()).is_some_and(|rest| rest.starts_with(b"_"));
+    begins_as_ours || KeyShape::of(token, &keys.prefix, &keys.also_accept) != KeyShape::Malformed
+}
+
 /// The token of an `Authorization` value of the scheme `Bearer`.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub(super) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-fn missing_key(shared: &Shared) -> Problem {
+pub(super) fn missing_key(shared: &Shared) -> Problem {
     let problem = Problem::new(ProblemCode::MissingKey, format!("Missing {}", shared.key_header()));
     let problem = problem.with_challenge(shared.key_challenge.clone());
     match &shared.signup_url {
@@ -74,7 +56,7 @@ fn missing_key(shared: &Shared) -> Problem {
     }
 }
 
-fn invalid_key(shared: &Shared) -> Problem {
+pub(super) fn invalid_key(shared: &Shared) -> Problem {
     Problem::new(ProblemCode::InvalidKey, Refusal::InvalidKey.detail())
         .with_status(shared.invalid_key_status())
         .with_challenge(shared.key_challenge.clone())

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use tollgate_domain::{Account, AccountId, Ban, entitlement};
 use tollgate_store::{Change, CreateAccount, NewAccount};
+use utoipa::ToSchema;
 
 use super::account_named;
 use crate::context::{Context, Shared, audit_line, random};
@@ -23,7 +24,8 @@ use crate::views::{AccountView, counts};
 const KEYS_BATCH: u32 = 200;
 
 /// An account with what takes more than its own record to tell.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AccountDetail)]
 struct AccountDetail {
     #[serde(flatten)]
     account: AccountView,
@@ -33,7 +35,63 @@ struct AccountDetail {
     keys: u64,
 }
 
+/// An account to be made.
+#[derive(ToSchema)]
+#[schema(as = NewAccountRequest, example = json!({ "email": "grace@example.com", "name": "Grace", "plan": "pro" }))]
+#[expect(dead_code, reason = "it describes what is read")]
+struct NewAccountSchema {
+    #[schema(format = "email", min_length = 3, max_length = 254)]
+    email: String,
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    /// The plan it is put on; it holds whatever a subscription says.
+    plan: Option<String>,
+}
+
+/// The plan an account is put on.
+#[derive(ToSchema)]
+#[schema(as = PlanRequest, example = json!({ "plan": "team" }))]
+#[expect(dead_code, reason = "it describes what is read")]
+struct PlanSchema {
+    /// The plan's name; null lifts the operator's plan.
+    #[schema(required)]
+    plan: Option<String>,
+}
+
+/// Why an account is banned.
+#[derive(ToSchema)]
+#[schema(as = BanRequest, example = json!({ "reason": "chargeback" }))]
+#[expect(dead_code, reason = "it describes what is read")]
+struct BanSchema {
+    #[schema(min_length = 1, max_length = 500)]
+    reason: Option<String>,
+}
+
+/// Nothing.
+#[derive(ToSchema)]
+#[schema(as = EmptyRequest, example = json!({}))]
+struct EmptySchema {}
+
+/// An account that was deleted.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeletedAccount)]
+struct DeletedView {
+    id: String,
+    deleted_at: String,
+    /// Keys that ended with it.
+    keys: usize,
+}
+
 /// Accounts in order of creation, or the one with an e-mail.
+#[utoipa::path(
+    get, path = "/admin/v1/accounts", tag = "accounts", operation_id = "operator_list_accounts",
+    params(
+        ("email" = Option<String>, Query, description = "Only the account with this e-mail."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+        ("limit" = Option<u32>, Query, description = "Entries of a page.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, body = PageView<AccountView>)),
+)]
 pub(super) async fn list(
     State(context): State<Context>,
     mut query: Parameters,
@@ -55,12 +113,22 @@ pub(super) async fn list(
 }
 
 /// One account.
+#[utoipa::path(
+    get, path = "/admin/v1/accounts/{account}", tag = "accounts", operation_id = "operator_show_account",
+    params(("account" = String, Path, description = "The account's id or e-mail.")),
+    responses((status = 200, body = AccountDetail)),
+)]
 pub(super) async fn show(State(context): State<Context>, Segment(account): Segment) -> Result<Response, Problem> {
     let account = account_named(&context, &account).await?;
     detail(&context, &account).await
 }
 
 /// Makes an account.
+#[utoipa::path(
+    post, path = "/admin/v1/accounts", tag = "accounts", operation_id = "operator_create_account",
+    request_body = NewAccountSchema,
+    responses((status = 201, body = AccountDetail, headers(("location" = String, description = "Where the account is shown.")))),
+)]
 pub(super) async fn create(State(context): State<Context>, Body(mut fields): Body) -> Result<Response, Problem> {
     let policy = context.policy();
     let email = fields.required_text("email", inputs::email);
@@ -87,6 +155,12 @@ pub(super) async fn create(State(context): State<Context>, Body(mut fields): Bod
 }
 
 /// Sets the operator's plan, or lifts it with null.
+#[utoipa::path(
+    put, path = "/admin/v1/accounts/{account}/plan", tag = "accounts", operation_id = "operator_set_plan",
+    params(("account" = String, Path, description = "The account's id or e-mail.")),
+    request_body = PlanSchema,
+    responses((status = 200, body = AccountDetail)),
+)]
 pub(super) async fn set_plan(
     State(context): State<Context>,
     Segment(account): Segment,
@@ -109,6 +183,12 @@ pub(super) async fn set_plan(
 }
 
 /// Bans an account; its keys are refused from now on.
+#[utoipa::path(
+    post, path = "/admin/v1/accounts/{account}/ban", tag = "accounts", operation_id = "operator_ban_account",
+    params(("account" = String, Path, description = "The account's id or e-mail.")),
+    request_body = Option<BanSchema>,
+    responses((status = 200, body = AccountDetail)),
+)]
 pub(super) async fn ban(
     State(context): State<Context>,
     Segment(account): Segment,
@@ -125,6 +205,12 @@ pub(super) async fn ban(
 }
 
 /// Lifts a ban.
+#[utoipa::path(
+    post, path = "/admin/v1/accounts/{account}/unban", tag = "accounts", operation_id = "operator_unban_account",
+    params(("account" = String, Path, description = "The account's id or e-mail.")),
+    request_body = Option<EmptySchema>,
+    responses((status = 200, body = AccountDetail)),
+)]
 pub(super) async fn unban(
     State(context): State<Context>,
     Segment(account): Segment,
@@ -138,6 +224,11 @@ pub(super) async fn unban(
 }
 
 /// Deletes an account: its keys end, its e-mail and name are erased, its usage stays in the ledger.
+#[utoipa::path(
+    delete, path = "/admin/v1/accounts/{account}", tag = "accounts", operation_id = "operator_delete_account",
+    params(("account" = String, Path, description = "The account's id or e-mail.")),
+    responses((status = 200, body = DeletedView)),
+)]
 pub(super) async fn remove(State(context): State<Context>, Segment(account): Segment) -> Result<Response, Problem> {
     let account = account_named(&context, &account).await?;
     let now = context.now();
@@ -148,7 +239,7 @@ pub(super) async fn remove(State(context): State<Context>, Segment(account): Seg
     let mut changes = vec![Change::Account(account.id)];
     changes.extend(keys.iter().map(|key| Change::Key(key.hashed.hash)));
     context.publish(&changes).await;
-    let answer = json!({ "id": account.id.to_string(), "deleted_at": now.to_string(), "keys": keys.len() });
+    let answer = DeletedView { id: account.id.to_string(), deleted_at: now.to_string(), keys: keys.len() };
     Ok(Json(answer).into_response())
 }
 

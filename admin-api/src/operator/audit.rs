@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tollgate_domain::AccountId;
 use tollgate_store::{AuditEntry, AuditQuery};
+use utoipa::ToSchema;
 
 use super::account_named;
 use crate::context::Context;
@@ -14,7 +15,8 @@ use crate::problem::Problem;
 use crate::request::Parameters;
 
 /// One line of the trail.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditLine)]
 pub(super) struct AuditView {
     sequence: i64,
     at: String,
@@ -22,6 +24,8 @@ pub(super) struct AuditView {
     action: String,
     account: Option<String>,
     key: Option<String>,
+    /// Facts of it.
+    #[schema(schema_with = crate::openapi::any_object)]
     detail: Value,
 }
 
@@ -40,6 +44,15 @@ impl From<AuditEntry> for AuditView {
 }
 
 /// The trail, of one account or of all. An account that was deleted is named by its id.
+#[utoipa::path(
+    get, path = "/admin/v1/audit", tag = "operation", operation_id = "operator_list_audit",
+    params(
+        ("account" = Option<String>, Query, description = "Only of this account, by its id or e-mail."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+        ("limit" = Option<u32>, Query, description = "Entries of a page.", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, body = PageView<AuditView>), (status = 404, body = Problem)),
+)]
 pub(super) async fn list(
     State(context): State<Context>,
     mut query: Parameters,

@@ -7,12 +7,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tollgate_config::{Access, Allowed, Condition, Config, Cors, Cost, Route};
 use tollgate_domain::Plan;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::views::PlanView;
 
 /// A plan as operators see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OperatorPlan)]
 struct OperatorPlanView {
     #[serde(flatten)]
     plan: PlanView,
@@ -27,7 +29,8 @@ impl OperatorPlanView {
 }
 
 /// A route as the file has it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Route)]
 struct RouteView {
     name: String,
     path: String,
@@ -41,10 +44,60 @@ struct RouteView {
     cost: u64,
     /// Whether the upstream may report a lower cost.
     cost_is_settled: bool,
+    /// The meter that its cost is debited from as well.
+    meter: Option<String>,
+}
+
+/// The configuration in force.
+#[derive(ToSchema)]
+#[schema(as = ConfigInForce)]
+#[expect(dead_code, reason = "it describes what `show` writes")]
+struct ConfigView {
+    hash: String,
+    loaded_at: String,
+    /// Why the last reload failed; null where it did not.
+    last_error: Option<String>,
+    failed_reloads: u64,
+    /// The settings that were changed in the file and wait for a restart.
+    restart_needed: Vec<String>,
+    default_plan: Option<String>,
+    plans: Vec<OperatorPlanView>,
+    routes: Vec<RouteView>,
+    #[schema(value_type = Option<CorsSchema>)]
+    cors: Option<CorsSchema>,
+    /// The most asked-for settings.
+    #[schema(schema_with = crate::openapi::any_object)]
+    settings: Value,
+    /// All of it as a file, secrets redacted.
+    effective_toml: String,
+}
+
+/// What other origins may do.
+#[derive(ToSchema)]
+#[schema(as = Cors)]
+#[expect(dead_code, reason = "it describes what `cors_view` writes")]
+struct CorsSchema {
+    origins: Vec<String>,
+    methods: Vec<String>,
+    headers: Vec<String>,
+    credentials: bool,
+}
+
+/// How this process is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(super) struct HealthView {
+    node: String,
+    version: &'static str,
+    started_at: String,
+    /// `ok` or `unavailable`.
+    store: &'static str,
+    config_hash: String,
 }
 
 /// What a header or a query parameter must be.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Condition)]
 struct ConditionView {
     name: String,
     /// A text, or true for any.
@@ -76,16 +129,22 @@ impl RouteView {
                 Access::Optional => "optional",
                 Access::Pass => "pass",
                 Access::Key => "key",
+                Access::Jwt => "jwt",
             },
             min_plan: route.min_plan.as_ref().map(|plan| plan.name.to_string()),
             feature: route.feature.as_deref().map(Into::into),
             cost: route.cost.upfront(),
             cost_is_settled: matches!(route.cost, Cost::UpTo(_)),
+            meter: route.meter.as_ref().map(ToString::to_string),
         }
     }
 }
 
 /// The configuration in force. Secrets are redacted.
+#[utoipa::path(
+    get, path = "/admin/v1/config", tag = "operation", operation_id = "operator_show_config",
+    responses((status = 200, body = ConfigView)),
+)]
 pub(super) async fn show(State(context): State<Context>) -> Json<Value> {
     let policy = context.policy();
     let status = context.deps.live.status();
@@ -125,20 +184,24 @@ pub(super) async fn show(State(context): State<Context>) -> Json<Value> {
 }
 
 /// Whether this process can do its work.
-pub(super) async fn health(State(context): State<Context>) -> (StatusCode, Json<Value>) {
+#[utoipa::path(
+    get, path = "/admin/v1/health", tag = "operation", operation_id = "operator_show_health",
+    responses((status = 200, body = HealthView), (status = 503, body = HealthView, description = "The database does not answer.")),
+)]
+pub(super) async fn health(State(context): State<Context>) -> (StatusCode, Json<HealthView>) {
     let store = context.store().ping().await;
     if let Err(error) = &store {
         tracing::warn!(%error, "the store does not answer");
     }
     let status = if store.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let node = &context.deps.node;
-    let body = json!({
-        "node": node.id.to_string(),
-        "version": node.version,
-        "started_at": node.started_at.to_string(),
-        "store": if store.is_ok() { "ok" } else { "unavailable" },
-        "config_hash": context.deps.live.status().hash,
-    });
+    let body = HealthView {
+        node: node.id.to_string(),
+        version: node.version,
+        started_at: node.started_at.to_string(),
+        store: if store.is_ok() { "ok" } else { "unavailable" },
+        config_hash: context.deps.live.status().hash.clone(),
+    };
     (status, Json(body))
 }
 

@@ -4,17 +4,36 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tollgate_domain::{AccountId, KeyId};
 use tollgate_store::{ImportReport, ImportedAccount, ImportedKey};
+use utoipa::ToSchema;
 
 use crate::context::{Context, Shared, audit_line, random};
-use crate::import_rows::{account_rows, key_rows};
+use crate::import_rows::{AccountRowsSchema, KeyRowsSchema, account_rows, key_rows};
 use crate::problem::Problem;
 use crate::request::Body;
 
+/// What an import did.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImportReport)]
+pub(super) struct ImportView {
+    rows: usize,
+    accounts_created: u64,
+    accounts_updated: u64,
+    keys_created: u64,
+    /// Keys that were there already; left as they are.
+    keys_known: u64,
+}
+
 /// Takes keys over by their hashes, with what they have used.
-pub(super) async fn keys(State(context): State<Context>, Body(fields): Body) -> Result<Json<Value>, Problem> {
+#[utoipa::path(
+    post, path = "/admin/v1/import/keys", tag = "imports", operation_id = "operator_import_keys",
+    request_body = KeyRowsSchema,
+    responses((status = 200, body = ImportView)),
+)]
+pub(super) async fn keys(State(context): State<Context>, Body(fields): Body) -> Result<Json<ImportView>, Problem> {
     let policy = context.policy();
     let now = context.now();
     let rows = key_rows(fields, &policy.plans, now)?;
@@ -43,7 +62,12 @@ pub(super) async fn keys(State(context): State<Context>, Body(fields): Body) -> 
 }
 
 /// Takes accounts over.
-pub(super) async fn accounts(State(context): State<Context>, Body(fields): Body) -> Result<Json<Value>, Problem> {
+#[utoipa::path(
+    post, path = "/admin/v1/import/accounts", tag = "imports", operation_id = "operator_import_accounts",
+    request_body = AccountRowsSchema,
+    responses((status = 200, body = ImportView)),
+)]
+pub(super) async fn accounts(State(context): State<Context>, Body(fields): Body) -> Result<Json<ImportView>, Problem> {
     let policy = context.policy();
     let now = context.now();
     let rows = account_rows(fields, &policy.plans)?;
@@ -63,13 +87,13 @@ pub(super) async fn accounts(State(context): State<Context>, Body(fields): Body)
     Ok(done(&context, accounts.len(), &report).await)
 }
 
-async fn done(shared: &Shared, rows: usize, report: &ImportReport) -> Json<Value> {
+async fn done(shared: &Shared, rows: usize, report: &ImportReport) -> Json<ImportView> {
     shared.publish(&report.changes).await;
-    Json(json!({
-        "rows": rows,
-        "accounts_created": report.accounts_created,
-        "accounts_updated": report.accounts_updated,
-        "keys_created": report.keys_created,
-        "keys_known": report.keys_known,
-    }))
+    Json(ImportView {
+        rows,
+        accounts_created: report.accounts_created,
+        accounts_updated: report.accounts_updated,
+        keys_created: report.keys_created,
+        keys_known: report.keys_known,
+    })
 }

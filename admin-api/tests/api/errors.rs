@@ -13,8 +13,8 @@ fn every_code_stands_in_the_documentation_with_its_status() {
         Some((cells.next()?.trim_end_matches('`'), cells.next()?.parse::<u16>().ok()?))
     });
     let documented: BTreeSet<(&str, u16)> = rows.collect();
-    // These three mean what they mean at the gate, and are only named in the section's text.
-    let shared = ["missing_key", "invalid_key", "account_disabled"];
+    // These mean what they mean at the gate, and are only named in the section's text.
+    let shared = ["missing_key", "invalid_key", "account_disabled", "invalid_token", "not_allowed", "upgrade_required"];
     let ours: BTreeSet<(&str, u16)> = ProblemCode::ALL
         .iter()
         .map(|code| (code.as_str(), code.status().as_u16()))

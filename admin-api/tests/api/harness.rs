@@ -1,8 +1,10 @@
 //! A control plane over a throwaway store, a limiter, and a clock that tests move.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -12,15 +14,18 @@ use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
-use tollgate_admin_api::{AdminDeps, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken, router};
-use tollgate_config::{Live, Policy, Settings};
+use tollgate_admin_api::{
+    AdminDeps, MailError, Mailer, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken, router,
+};
+use tollgate_config::{JwtKeys, Live, Policy, Settings};
 use tollgate_domain::limit::Debit;
 use tollgate_domain::{
-    AccountId, Bucket, Clock, KeyId, NodeId, Period, Plan, PlanName, PlanTable, Price, Rate, RouteName, SECOND_US,
-    StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally, Window, default_burst,
+    AccountId, Bucket, Clock, KeyId, MeterName, NodeId, Period, Plan, PlanName, PlanTable, Price, Quota, Rate,
+    RouteName, SECOND_US, StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally, Window, default_burst,
 };
+use tollgate_identity::{Verifier, VerifierSettings};
 use tollgate_limiter::{InProcess, InProcessSettings, Limiter, Subject};
-use tollgate_store::{Change, ChangeSink, SeedQuery, SqliteStore, Store};
+use tollgate_store::{AdminStore, Change, ChangeSink, SeedQuery, SqliteStore, Store};
 use tower::ServiceExt;
 
 /// The operator's token in these tests.
@@ -108,6 +113,83 @@ impl Nodes for ListedNodes {
     }
 }
 
+/// A mail that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Letter {
+    pub(crate) to: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+}
+
+impl Letter {
+    /// The token of the link in it.
+    #[track_caller]
+    pub(crate) fn token(&self) -> String {
+        let (_, rest) = self.text.split_once("/login?token=").expect("there is a link");
+        rest.lines().next().expect("it ends").to_owned()
+    }
+}
+
+/// A mail server that keeps what it is given.
+#[derive(Default)]
+pub(crate) struct PostOffice {
+    letters: Mutex<VecDeque<Letter>>,
+    arrived: Notify,
+    /// It takes nothing.
+    pub(crate) is_closed: AtomicBool,
+}
+
+impl PostOffice {
+    /// The oldest letter, waited for.
+    pub(crate) async fn next(&self) -> Letter {
+        let next = async {
+            loop {
+                let arrived = self.arrived.notified();
+                if let Some(letter) = self.letters.lock().expect("no test panics while it holds this").pop_front() {
+                    return letter;
+                }
+                arrived.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), next).await.expect("a letter")
+    }
+
+    /// Whether nothing arrives for a moment.
+    pub(crate) async fn is_quiet(&self) -> bool {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        self.letters.lock().expect("no test panics while it holds this").is_empty()
+    }
+}
+
+#[async_trait]
+impl Mailer for PostOffice {
+    async fn send(&self, to: &str, subject: &str, text: &str) -> Result<(), MailError> {
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(MailError::Server("it is closed".into()));
+        }
+        let letter = Letter { to: to.into(), subject: subject.into(), text: text.into() };
+        self.letters.lock().expect("no test panics while it holds this").push_back(letter);
+        self.arrived.notify_one();
+        Ok(())
+    }
+}
+
+/// Somebody who has signed in by link.
+#[derive(Clone, Debug)]
+pub(crate) struct SignIn {
+    pub(crate) account: String,
+    /// The `Cookie` header.
+    pub(crate) cookie: String,
+    pub(crate) csrf: String,
+}
+
+impl SignIn {
+    /// What a browser and its script send.
+    pub(crate) fn headers(&self) -> [(&str, &str); 2] {
+        [("cookie", &self.cookie), ("x-csrf-token", &self.csrf)]
+    }
+}
+
 /// A body with what differs from run to run blotted out.
 pub(crate) fn blotted(mut body: Value, pointers: &[&str]) -> Value {
     for pointer in pointers {
@@ -173,6 +255,7 @@ pub(crate) struct Plane {
     pub(crate) heard: Arc<Heard>,
     pub(crate) limiter: Arc<InProcess>,
     pub(crate) nodes: Arc<ListedNodes>,
+    pub(crate) post: Arc<PostOffice>,
     _folder: TempDir,
 }
 
@@ -184,6 +267,15 @@ impl Plane {
 
     /// One with these settings.
     pub(crate) async fn with(settings: Settings) -> Self {
+        Self::made(settings, true).await
+    }
+
+    /// One that can mail nothing.
+    pub(crate) async fn without_mail() -> Self {
+        Self::made(Settings::default(), false).await
+    }
+
+    async fn made(settings: Settings, has_mail: bool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Arc::new(SqliteStore::open(&folder.path().join("tollgate.db")).await.expect("a store"));
         let clock = Arc::new(TestClock(AtomicI64::new(NOON.as_micros())));
@@ -191,8 +283,10 @@ impl Plane {
         let heard = Arc::new(Heard::default());
         let limiter = Arc::new(InProcess::new(InProcessSettings::default()));
         let nodes = Arc::new(ListedNodes::default());
+        let post = Arc::new(PostOffice::default());
+        let verifier = verifier(&settings);
         let router = router(AdminDeps {
-            store: Arc::clone(&store) as Arc<dyn Store>,
+            store: Arc::clone(&store) as Arc<dyn AdminStore>,
             live: Arc::clone(&live),
             settings: Arc::new(settings),
             changes: Arc::clone(&heard) as Arc<dyn ChangeSink>,
@@ -201,8 +295,10 @@ impl Plane {
             token: OperatorToken::new(TOKEN).expect("a good token"),
             node: NodeFacts { id: NodeId::new(NOON, [1; 10]), version: "0.0.0-test", started_at: NOON },
             nodes: Arc::clone(&nodes) as Arc<dyn Nodes>,
+            verifier,
+            mailer: has_mail.then(|| Arc::clone(&post) as Arc<dyn Mailer>),
         });
-        Self { router, store, live, clock, heard, limiter, nodes, _folder: folder }
+        Self { router, store, live, clock, heard, limiter, nodes, post, _folder: folder }
     }
 
     /// Sends a request as it is.
@@ -210,7 +306,12 @@ impl Plane {
         let response = self.router.clone().oneshot(request).await.expect("the router answers everything");
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 16 << 20).await.expect("a whole body");
-        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") };
+        let is_json = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
+        let body = match body.as_ref() {
+            b"" => Value::Null,
+            body if is_json => serde_json::from_slice(body).expect("JSON"),
+            body => String::from_utf8_lossy(body).into_owned().into(),
+        };
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
@@ -261,6 +362,39 @@ impl Plane {
         self.send(request.body(Body::empty()).expect("a good request")).await
     }
 
+    /// Calls anything with headers of one's own, and a JSON body where there is one.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.send(request.body(body).expect("a good request")).await
+    }
+
+    /// Signs in by link, as a new account where the address is new.
+    pub(crate) async fn sign_in(&self, email: &str) -> SignIn {
+        self.call("POST", "/v1/session/link", Some(&json!({ "email": email })), &[]).await.expect(202);
+        let token = self.post.next().await.token();
+        let answer = self.call("POST", "/v1/session", Some(&json!({ "token": token })), &[]).await;
+        let cookie = answer.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+        let session = answer.expect(200);
+        let text = |name: &str| session[name].as_str().expect("a text").to_owned();
+        SignIn { account: text("account"), cookie, csrf: text("csrf_token") }
+    }
+
     /// Makes a key on a plan; the answer with the raw key.
     pub(crate) async fn key(&self, email: &str, plan: &str) -> Value {
         self.post("/keys", json!({ "email": email, "plan": plan })).await.expect(201)
@@ -277,13 +411,19 @@ impl Plane {
         let own = key.own_limits(&plan.limits, false);
         let now = self.clock.now();
         let period = record.period_basis(&plan).period_at(now);
-        let mut debit =
-            Debit { limits: &plan.limits, key: own.as_ref().map(|limits| (key.id, limits)), period, cost: 0 };
+        let mut debit = Debit {
+            limits: &plan.limits,
+            key: own.as_ref().map(|limits| (key.id, limits)),
+            meter: None,
+            period,
+            cost: 0,
+        };
         let handle = self.limiter.open(Subject::Account(account));
         let lookback_us = plan.limits.lookback_us();
         let query = SeedQuery {
             account,
             key: own.as_ref().map(|_| key.id),
+            meter: None,
             since: now + -lookback_us,
             resolution_us: 1,
             period,
@@ -304,6 +444,7 @@ impl Plane {
             key: key.parse().expect("an id"),
             route: RouteName::new("events").expect("a good name"),
             status: StatusClass::Success,
+            meter: None,
             period: Period::calendar_month(at),
             detached: false,
         };
@@ -316,9 +457,27 @@ impl Plane {
             start: at + -SECOND_US,
             end: at,
             lines: vec![UsageLine { key, tally }],
+            requests: Vec::new(),
         };
         assert!(self.store.store_batch(&batch).await.expect("it answers"));
     }
+}
+
+/// Believes what is signed with the secret of the settings.
+fn verifier(settings: &Settings) -> Option<Arc<Verifier>> {
+    let jwt = settings.auth.jwt.as_ref()?;
+    let secret = match &jwt.keys {
+        JwtKeys::Secret(secret) => Some(secret.reveal().as_bytes().to_vec()),
+        JwtKeys::Jwks(_) => None,
+    };
+    let settings = VerifierSettings {
+        secret,
+        issuer: jwt.issuer.clone(),
+        audience: jwt.audience.clone(),
+        leeway: jwt.leeway,
+        name_claim: jwt.name_claim.clone(),
+    };
+    Some(Arc::new(Verifier::new(settings, None)))
 }
 
 /// `public`, `free` (no API, the default), `pro` (bucket, window, quota, two keys), `team` (nothing but a feature).
@@ -342,6 +501,8 @@ pub(crate) fn policy() -> Policy {
     pro.limits.bucket = Some(Bucket::new(rate("600/minute"), default_burst(rate("600/minute"))).expect("in bounds"));
     pro.limits.windows.push(Window::new(rate("1_000/day")).expect("in bounds"));
     pro.limits.quota.limit = Some(10_000);
+    let tokens = MeterName::new("tokens").expect("a good name");
+    pro.meters.insert(tokens, Quota { limit: Some(1_000_000) });
     let team = Plan { rank: 2, features: ["llm".to_owned()].into(), ..plan("team") };
     let plans = PlanTable::new([public, free, pro, team], PlanName::new("free"));
     Policy { plans, ..Policy::default() }

@@ -78,6 +78,7 @@ async fn routes_and_cors_are_shown_as_the_file_has_them() {
               "value": "2"
             }
           ],
+          "meter": null,
           "methods": [
             "GET",
             "HEAD",

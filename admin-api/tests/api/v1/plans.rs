@@ -27,6 +27,9 @@ async fn plans_are_open_to_everybody_and_leave_the_anonymous_one_out() {
       "limits": {
         "burst": 60,
         "max_keys": 2,
+        "meters": {
+          "tokens": 1000000
+        },
         "quota": 10000,
         "quota_period": "billing",
         "rate": "600/minute",
@@ -54,7 +57,7 @@ async fn other_methods_and_paths_are_refused() {
     for path in [
         "/v1",
         "/v1/plans/pro",
-        "/v1/keys",
+        "/v1/keys/a/b",
         "/",
         "/v1/admin/v1/accounts",
         "//admin/v1/accounts",

@@ -27,7 +27,9 @@ fn ids(key: &Value) -> (&str, &str) {
 async fn a_fresh_account_has_all_of_every_limit() {
     let plane = Plane::start().await;
     let key = plane.key("a@b", "pro").await;
-    insta::assert_json_snapshot!(quota(&plane, &key).await, @r#"
+    let mut shown = quota(&plane, &key).await;
+    assert_eq!(shown["plan"].take(), json!({ "name": "pro", "display_name": "Pro", "api": true }));
+    insta::assert_json_snapshot!(shown, @r#"
     {
       "allowed": true,
       "features": [
@@ -66,13 +68,30 @@ async fn a_fresh_account_has_all_of_every_limit() {
           "resets_at": "2026-04-01T00:00:00Z",
           "scope": "account",
           "used": 0
+        },
+        {
+          "allowed": true,
+          "kind": "meter",
+          "limit": 1000000,
+          "name": "tokens",
+          "percentage": 0.0,
+          "remaining": 1000000,
+          "resets_at": "2026-04-01T00:00:00Z",
+          "scope": "account",
+          "used": 0
         }
       ],
-      "plan": {
-        "api": true,
-        "display_name": "Pro",
-        "name": "pro"
-      }
+      "meters": {
+        "tokens": {
+          "allowed": true,
+          "limit": 1000000,
+          "percentage": 0.0,
+          "remaining": 1000000,
+          "resets_at": "2026-04-01T00:00:00Z",
+          "used": 0
+        }
+      },
+      "plan": null
     }
     "#);
 }
@@ -139,12 +158,12 @@ async fn a_keys_own_limits_are_shown_to_that_key_only() {
     let (account, id) = ids(&own);
     plane.spend(account, id, 2).await;
     let shown = quota(&plane, &own).await;
-    assert_eq!(names(&shown), ["burst", "day", "month", "key-burst", "key-month"]);
+    assert_eq!(names(&shown), ["burst", "day", "month", "key-burst", "key-month", "tokens"]);
     let burst = limit(&shown, "key-burst");
     assert_eq!((&burst["limit"], &burst["remaining"], &burst["scope"]), (&json!(3), &json!(1), &json!("key")));
     assert_eq!(limit(&shown, "key-month")["remaining"], 48);
     let shown = quota(&plane, &plain).await;
-    assert_eq!(names(&shown), ["burst", "day", "month"]);
+    assert_eq!(names(&shown), ["burst", "day", "month", "tokens"]);
     assert_eq!(limit(&shown, "month")["used"], 2, "the quota is the account's");
 }
 
@@ -156,7 +175,7 @@ async fn with_rates_per_key_bucket_and_windows_are_the_keys() {
     let (account, id) = ids(&one);
     plane.record(account, id, 30, 3_600).await;
     let shown = quota(&plane, &one).await;
-    assert_eq!(names(&shown), ["month", "key-burst", "key-day"]);
+    assert_eq!(names(&shown), ["month", "key-burst", "key-day", "tokens"]);
     assert_eq!((&limit(&shown, "key-day")["used"], &limit(&shown, "month")["used"]), (&json!(30), &json!(30)));
     let shown = quota(&plane, &other).await;
     assert_eq!((&limit(&shown, "key-day")["used"], &limit(&shown, "month")["used"]), (&json!(0), &json!(30)));

@@ -3,8 +3,9 @@
 //! A request that failed changed nothing, so its key is given up again. An answer that held a secret is kept
 //! without it.
 
+use axum::Extension;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tollgate_store::{Idempotency, IdempotentAnswer};
 
 use crate::context::{Context, Shared};
+use crate::customer::SignedIn;
 use crate::problem::{Problem, ProblemCode};
 use crate::request::whole_body;
 
@@ -21,8 +23,8 @@ use crate::request::whole_body;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Tells that an answer is a stored one.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// Whose keys these are: two scopes never meet.
-const SCOPE: &str = "operator";
+/// Whose keys an operator's are: two scopes never meet.
+const OPERATOR: &str = "operator";
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 /// Largest answer that is kept, in bytes; our own are far smaller.
@@ -30,26 +32,52 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// What is kept of an answer that holds a secret: put beside it as an extension by the handler that made it.
 #[derive(Clone, Debug)]
-pub(super) struct WithoutSecret(pub(super) Value);
+pub(crate) struct WithoutSecret(pub(crate) Value);
 
-/// Does a POST with an `Idempotency-Key` at most once.
-pub(super) async fn answer_once(State(context): State<Context>, request: Request, next: Next) -> Response {
-    if request.method() != Method::POST || !request.headers().contains_key(IDEMPOTENCY_KEY) {
+/// Does an operator's POST with an `Idempotency-Key` at most once.
+pub(crate) async fn of_operator(Extension(context): Extension<Context>, request: Request, next: Next) -> Response {
+    answer_once(&context, OPERATOR, request, next).await
+}
+
+/// Does a POST with an `Idempotency-Key` of whoever has signed in at most once; the keys are the account's.
+pub(crate) async fn of_account(Extension(context): Extension<Context>, request: Request, next: Next) -> Response {
+    if !asks(&request) {
         return next.run(request).await;
     }
-    match reserved(&context, request, next).await {
+    // Asked before anything is kept: the answer of one account is never another's. The handler finds who it is.
+    let (mut parts, body) = request.into_parts();
+    match SignedIn::from_request_parts(&mut parts, &context).await {
+        Ok(SignedIn(caller)) => {
+            let scope = caller.account.id.to_string();
+            answer_once(&context, &scope, Request::from_parts(parts, body), next).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Whether this is a POST with an `Idempotency-Key`.
+pub(crate) fn asks(request: &Request) -> bool {
+    request.method() == Method::POST && request.headers().contains_key(IDEMPOTENCY_KEY)
+}
+
+/// Does a POST with an `Idempotency-Key` at most once in this scope, anything else always.
+pub(crate) async fn answer_once(shared: &Shared, scope: &str, request: Request, next: Next) -> Response {
+    if !asks(&request) {
+        return next.run(request).await;
+    }
+    match reserved(shared, scope, request, next).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn reserved(shared: &Shared, request: Request, next: Next) -> Result<Response, Problem> {
+async fn reserved(shared: &Shared, scope: &str, request: Request, next: Next) -> Result<Response, Problem> {
     let key = key_of(request.headers())?;
     let (mut parts, body) = request.into_parts();
     let limited = Request::from_parts(parts.clone(), body);
     let body = whole_body(limited).await?;
     let hash = hash_of(&parts.method, &parts.uri, &body);
-    match shared.store().reserve_idempotency(SCOPE, &key, &hash, shared.now()).await? {
+    match shared.store().reserve_idempotency(scope, &key, &hash, shared.now()).await? {
         Idempotency::Reserved => {}
         Idempotency::InProgress => {
             return Err(Problem::in_progress("A request with this Idempotency-Key is under way; try again shortly"));
@@ -63,14 +91,14 @@ async fn reserved(shared: &Shared, request: Request, next: Next) -> Result<Respo
     parts.headers.remove(IDEMPOTENCY_KEY);
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     if !response.status().is_success() {
-        shared.store().release_idempotency(SCOPE, &key).await?;
+        shared.store().release_idempotency(scope, &key).await?;
         return Ok(response);
     }
-    kept(shared, &key, response).await
+    kept(shared, scope, &key, response).await
 }
 
 /// Stores the answer of a request that was done.
-async fn kept(shared: &Shared, key: &str, response: Response) -> Result<Response, Problem> {
+async fn kept(shared: &Shared, scope: &str, key: &str, response: Response) -> Result<Response, Problem> {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, ANSWER_BYTES_MAX)
         .await
@@ -81,7 +109,7 @@ async fn kept(shared: &Shared, key: &str, response: Response) -> Result<Response
     };
     let answer = IdempotentAnswer { status: parts.status.as_u16(), body: stored, held_secret };
     // The work is done: an answer that cannot be kept is still given, or a secret would be lost for good.
-    if let Err(error) = shared.store().complete_idempotency(SCOPE, key, &answer).await {
+    if let Err(error) = shared.store().complete_idempotency(scope, key, &answer).await {
         tracing::error!(%error, "the answer to an Idempotency-Key could not be kept; its key stays reserved");
     }
     Ok(Response::from_parts(parts, Body::from(body)))
