@@ -4,14 +4,16 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tollgate_domain::{
-    AccountId, DAY_US, HOUR_US, KeyHash, KeyId, NodeId, Period, PlanTable, RouteName, SECOND_US, StatusClass,
-    Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
+    AccountId, DAY_US, HOUR_US, KeyHash, KeyId, MeterName, NodeId, Period, PlanTable, RouteName, SECOND_US,
+    StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
 };
 use tollgate_store::{
-    CopyStep, ImportedKey, NewAudit, PostgresSettings, PostgresStore, SeedQuery, SqliteStore, Store, copy,
+    AdminStore, CopyStep, GroupBy, HistoryQuery, ImportedKey, NewAudit, PostgresSettings, PostgresStore, SeedQuery,
+    SqliteStore, Step, Store, UsageEvent, copy,
 };
 
 /// Keys that are made unless the command line says otherwise.
@@ -26,6 +28,13 @@ const LINES: u64 = 20_000;
 const LARGE_BATCHES: u32 = 5;
 /// Batches of one line: a day of one busy key.
 const SMALL_BATCHES: u64 = 2_000;
+
+/// Hours of a long past.
+const HOURS: u64 = 50 * 24;
+/// Sums of each of its hours.
+const SUMS_AN_HOUR: u64 = 104;
+/// Events in it.
+const EVENTS: u64 = 20_000;
 
 const NOW: Timestamp = Timestamp::from_secs(1_772_366_400);
 
@@ -51,11 +60,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn measure(store: &dyn Store, keys: u64, first_node: u8) -> Result<(), Box<dyn std::error::Error>> {
+async fn measure(store: &dyn AdminStore, keys: u64, first_node: u8) -> Result<(), Box<dyn std::error::Error>> {
     find(store, keys).await?;
     large_batches(store, first_node).await?;
     small_batches(store, first_node).await?;
-    seed(store).await
+    seed(store).await?;
+    long_past(store, first_node).await
 }
 
 async fn copy_to(store: &SqliteStore, settings: PostgresSettings) -> Result<(), Box<dyn std::error::Error>> {
@@ -148,12 +158,20 @@ fn batch(node: u8, sequence: u64, end: Timestamp, lines: u64) -> UsageBatch {
             route: RouteName::new("events-id").expect("a good name"),
             status: StatusClass::Success,
             period: Period::calendar_month(NOW),
+            meter: None,
             detached: false,
         },
         tally: UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() },
     };
     let node = NodeId::new(NOW, [node; 10]);
-    UsageBatch { node, sequence, start: end + -SECOND_US, end, lines: (0..lines).map(line).collect() }
+    UsageBatch {
+        node,
+        sequence,
+        start: end + -SECOND_US,
+        end,
+        lines: (0..lines).map(line).collect(),
+        requests: Vec::new(),
+    }
 }
 
 async fn large_batches(store: &dyn Store, first_node: u8) -> Result<(), Box<dyn std::error::Error>> {
@@ -185,6 +203,7 @@ async fn seed(store: &dyn Store) -> Result<(), Box<dyn std::error::Error>> {
         let query = SeedQuery {
             account: account(0),
             key: Some(key(0)),
+            meter: None,
             since: NOW + -DAY_US,
             resolution_us,
             period: Period::calendar_month(NOW),
@@ -194,6 +213,79 @@ async fn seed(store: &dyn Store) -> Result<(), Box<dyn std::error::Error>> {
         println!("seed of a day {what}: {} groups in {:?}", seed.account.debits.len(), began.elapsed());
     }
     Ok(())
+}
+
+/// A past of so many hours, each with calls of so many keys, routes and status classes: one sum of each.
+async fn long_past(store: &dyn AdminStore, first_node: u8) -> Result<(), Box<dyn std::error::Error>> {
+    let began = Instant::now();
+    for hour in 1..=HOURS {
+        let end = NOW + -i64::try_from(hour)? * HOUR_US;
+        let mut past = batch(first_node + 2, hour, end, SUMS_AN_HOUR);
+        for (number, line) in (0_u64..).zip(&mut past.lines) {
+            line.key.account = account(0);
+            line.key.key = key(number / 4);
+            line.key.route = RouteName::new(["events", "reports"][usize::from(number % 2 == 0)]).expect("a good name");
+            line.key.status = [StatusClass::Success, StatusClass::ClientError][usize::from(number % 4 < 2)];
+        }
+        store.store_batch(&past).await?;
+    }
+    rate("sums of hours stored", HOURS * SUMS_AN_HOUR, began.elapsed());
+    let began = Instant::now();
+    for first in (0..EVENTS).step_by(1_000) {
+        let events: Vec<UsageEvent> = (first..first + 1_000).map(event).collect();
+        store.record_events(&events, NOW).await?;
+    }
+    rate("events recorded in calls of 1000", EVENTS, began.elapsed());
+    let whole = HistoryQuery {
+        account: account(0),
+        from: NOW + -400 * DAY_US,
+        to: NOW,
+        step: Step::Day,
+        group_by: GroupBy::Nothing,
+        meter: None,
+        key: None,
+        route: None,
+        dimensions: BTreeMap::new(),
+    };
+    let month = HistoryQuery { from: NOW + -30 * DAY_US, ..whole.clone() };
+    for (what, asked) in [
+        ("all by day", whole.clone()),
+        ("all by month and route", HistoryQuery { step: Step::Month, group_by: GroupBy::Route, ..whole.clone() }),
+        ("all of one key by day", HistoryQuery { key: Some(key(0)), ..whole.clone() }),
+        ("30 days by day and key", HistoryQuery { group_by: GroupBy::Key, ..month.clone() }),
+        ("30 days by hour", HistoryQuery { step: Step::Hour, ..month.clone() }),
+        ("all by day and dimension", HistoryQuery { group_by: GroupBy::Dimension("model".into()), ..whole.clone() }),
+        ("all by day of a dimension", HistoryQuery { dimensions: [("model".into(), "1".into())].into(), ..whole }),
+    ] {
+        let began = Instant::now();
+        let rows = store.history(&asked, 1_000_000).await.map(|rows| rows.len());
+        println!("history of {what}: {rows:?} rows in {:?}", began.elapsed());
+    }
+    let began = Instant::now();
+    let rows = store.export(None, NOW + -DAY_US, NOW, None, 10_000).await?.len();
+    println!("export of a day: {rows} rows in {:?}", began.elapsed());
+    let began = Instant::now();
+    let uses = store.uses_since(Timestamp::EPOCH, NOW, 1_000).await?.len();
+    println!("uses of all that is open: {uses} in {:?}", began.elapsed());
+    let began = Instant::now();
+    let pruned = store.prune(NOW, NOW, NOW).await?;
+    println!("{pruned:?} in {:?}", began.elapsed());
+    Ok(())
+}
+
+fn event(number: u64) -> UsageEvent {
+    let at = i64::try_from(number).expect("a small number")
+        * (400 * DAY_US / i64::try_from(EVENTS).expect("a small number"));
+    UsageEvent {
+        id: format!("event-{number}"),
+        account: account(0),
+        key: None,
+        meters: [(MeterName::new("tokens").expect("a good name"), 10)].into(),
+        at: NOW + -at,
+        period: Period::calendar_month(NOW),
+        dimensions: [("model".into(), (number % 5).to_string()), ("region".into(), (number % 3).to_string())].into(),
+        metadata: serde_json::Value::Null,
+    }
 }
 
 fn rate(what: &str, count: u64, elapsed: Duration) {

@@ -6,6 +6,7 @@
 //! things carries the account.
 
 mod copy;
+mod customers;
 mod error;
 mod feed;
 mod postgres;
@@ -16,6 +17,11 @@ mod sqlite;
 mod store;
 
 pub use copy::{CopiedTable, CopyReport, CopyStep, Progress, copy};
+pub use customers::{
+    AccountPatch, Channel, Credit, Credited, Customers, EventOutcome, ExportRow, GroupBy, History, HistoryQuery,
+    HistoryRow, Housekeeping, Identified, KeyPatch, LedgerLine, Link, LinkPurpose, NewNotice, NoticeKind,
+    PendingNotice, PeriodUse, Pruned, SecretHash, Session, Step, SubjectAccount, UpdateAccount, UsageEvent, charged,
+};
 pub use error::StoreError;
 pub use feed::Feed;
 pub use postgres::{Migrated, PostgresSettings, PostgresStore};
@@ -26,3 +32,8 @@ pub use record::{
 pub use sink::{Direct, KeyRecords, UsageSink};
 pub use sqlite::{SqliteSettings, SqliteStore};
 pub use store::{CreateAccount, CreateKey, RotateKey, Store};
+
+/// All that the control plane asks of a store.
+pub trait AdminStore: Store + Customers + History + Housekeeping {}
+
+impl<T: Store + Customers + History + Housekeeping + ?Sized> AdminStore for T {}

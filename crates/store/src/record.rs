@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use tollgate_domain::limit::UNITS_MAX;
 use tollgate_domain::{
-    Account, AccountId, Glob, HashedKey, IpRules, Key, KeyHash, KeyId, KeyLimits, Period, PlanName, Timestamp,
+    Account, AccountId, Charged, Glob, HashedKey, IpRules, Key, KeyHash, KeyId, KeyLimits, MeterName, Period, PlanName,
+    Timestamp,
 };
 
 /// What a gateway needs to know about a key that was sent.
@@ -126,12 +127,14 @@ pub struct QuotaUsed {
 }
 
 /// What a limiter asks the ledger before an account's first call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeedQuery {
     /// Whose.
     pub account: AccountId,
     /// The key that calls, where it has limits of its own. What others of its chain of rotations spent counts for it.
     pub key: Option<KeyId>,
+    /// The meter that the call debits.
+    pub meter: Option<MeterName>,
     /// From when on debits are needed.
     pub since: Timestamp,
     /// Debits may be merged into groups as long as this, in microseconds, each at its newest call.
@@ -160,8 +163,8 @@ pub enum Change {
     Usage {
         /// Whose quota.
         account: AccountId,
-        /// The key they count for as well.
-        key: Option<KeyId>,
+        /// Which of its quotas.
+        of: Charged,
         /// The period.
         period: Period,
         /// Units; negative for a credit. At most 2^53 either way.

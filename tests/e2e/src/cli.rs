@@ -83,9 +83,28 @@ pub fn run(folder: &Path, arguments: &[impl AsRef<OsStr>], stdin: Option<&Path>)
 pub fn run_within(folder: &Path, arguments: &[impl AsRef<OsStr>], stdin: Option<&Path>, at_most: Duration) -> Printed {
     let mut command = Command::new(tollgate());
     command.args(arguments).current_dir(folder).env_remove("TOLLGATE_CONFIG");
+    finish(&mut command, stdin, at_most)
+}
+
+/// Runs a command of an API's consumer, who has this home and these variables and no part in how the API is run.
+///
+/// # Panics
+/// When it does not end soon.
+#[track_caller]
+pub fn run_consumer(home: &Path, arguments: &[&str], variables: &[(&str, &str)], stdin: Option<&Path>) -> Printed {
+    let mut command = Command::new(tollgate());
+    for absent in ["TOLLGATE_CONFIG", "TOLLGATE_API_KEY", "TOLLGATE_API_URL", "XDG_CONFIG_HOME"] {
+        command.env_remove(absent);
+    }
+    command.args(arguments).current_dir(home).env("HOME", home).envs(variables.iter().copied());
+    finish(&mut command, stdin, PATIENCE)
+}
+
+#[track_caller]
+fn finish(command: &mut Command, stdin: Option<&Path>, at_most: Duration) -> Printed {
     command.stdin(stdin.map_or_else(Stdio::null, |path| std::fs::File::open(path).expect("the input is there").into()));
     let scratch = tempfile::tempdir().expect("a folder");
-    let mut process = Process::spawn(&mut command, scratch.path());
+    let mut process = Process::spawn(command, scratch.path());
     let status = process.wait_for_end(at_most);
     let status = status.unwrap_or_else(|| panic!("the command did not end in {at_most:?}: {}", process.stderr()));
     Printed { code: status.code(), stdout: process.stdout(), stderr: process.stderr() }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::answer::Answer;
 use crate::binary::tollgate;
 use crate::cli::{self, Printed};
-use crate::http::{Answer, Connection, Request};
+use crate::http::{Connection, Request};
 use crate::metrics::Metrics;
 use crate::ports::free_ports;
 use crate::process::{Process, Stopped};

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::answer::Answer;
+
 /// The longest wait for the next bytes of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes read at once.
@@ -37,6 +39,24 @@ impl Request {
         Self { body: body.into(), ..Self::new("POST", target) }
     }
 
+    /// Of this method with this body, declared as JSON.
+    pub fn json(method: &str, target: &str, body: &Value) -> Self {
+        let body = body.to_string().into_bytes();
+        Self { body, ..Self::new(method, target) }.header("content-type", "application/json")
+    }
+
+    /// With these bytes as its body.
+    #[must_use]
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
+    /// Below this path.
+    #[must_use]
+    pub fn under(self, path: &str) -> Self {
+        Self { target: format!("{path}{}", self.target), ..self }
+    }
+
     /// With this header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -49,6 +69,12 @@ impl Request {
     #[must_use]
     pub fn key(self, key: &str) -> Self {
         self.header("x-api-key", key)
+    }
+
+    /// With this token in `Authorization: Bearer`.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
     }
 
     /// The bytes that go to this address.
@@ -70,86 +96,6 @@ impl Request {
     /// Whether its answer has no body.
     pub fn is_head(&self) -> bool {
         self.method == "HEAD"
-    }
-}
-
-/// An answer.
-#[derive(Clone, Debug, Default)]
-pub struct Answer {
-    /// Its status.
-    pub status: u16,
-    /// Its header, names in lower case, in the order received.
-    pub headers: Vec<(String, String)>,
-    /// Its body, without chunk framing.
-    pub body: Vec<u8>,
-    /// Whether the body came to its declared end.
-    pub complete: bool,
-    /// Statuses of informational answers before it.
-    pub interim: Vec<u16>,
-}
-
-impl Answer {
-    /// A header's value, the first of its name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Every value of a header.
-    pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
-    }
-
-    /// A header that is a number.
-    ///
-    /// # Panics
-    /// When it is missing or none.
-    #[track_caller]
-    pub fn number(&self, name: &str) -> u64 {
-        let value = self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}"));
-        value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, no number"))
-    }
-
-    /// The body as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// The body as JSON.
-    ///
-    /// # Panics
-    /// When it is none.
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
-    }
-
-    /// Asserts its status, and gives it back.
-    ///
-    /// # Panics
-    /// When it is another.
-    #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "an assertion is worth its call without what it gives back")]
-    pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{:?}\n{}", self.headers, self.text());
-        self
-    }
-
-    /// Asserts a problem of this status and code in the form of RFC 9457, and gives its body.
-    ///
-    /// # Panics
-    /// When it is anything else.
-    #[track_caller]
-    pub fn problem(&self, status: u16, code: &str) -> Value {
-        assert_eq!(self.status, status, "{:?}\n{}", self.headers, self.text());
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
-        let body = self.json();
-        assert_eq!(body["code"], code, "{body:#}");
-        assert_eq!(body["status"], status, "{body:#}");
-        for member in ["type", "title", "detail", "request_id"] {
-            assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "no {member} in {body:#}");
-        }
-        assert_eq!(self.header("x-request-id"), body["request_id"].as_str(), "one request has one name");
-        body
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::gate::Gate;
+use crate::mailbox::Mailbox;
 use crate::policy;
 use crate::profile::Profile;
 use crate::stores::Stores;
@@ -80,6 +81,13 @@ impl Setup {
         lines.push_str(line);
         lines.push('\n');
         self
+    }
+
+    /// Mailing by this server. The gate's public name must be set besides.
+    #[must_use]
+    pub fn mailing(self, mailbox: &Mailbox) -> Self {
+        self.set("mail", &format!("server = \"{}\"", mailbox.url()))
+            .set("mail", "from = \"Acme <noreply@acme.example>\"")
     }
 
     /// Under these plans and routes.
@@ -182,13 +190,14 @@ impl Setup {
         if let Some(token) = stores.token().filter(|_| !admin.contains("token = ")) {
             writeln!(admin, "token = \"{token}\"").expect("writing to a string cannot fail");
         }
-        let mut text = String::new();
+        let whole = self.whole.as_deref().map(|whole| self.replaced(whole, *gateway, &store));
+        let mut text = whole.unwrap_or_default() + "\n";
         for (section, lines) in sections {
-            writeln!(text, "[{section}]\n{lines}").expect("writing to a string cannot fail");
+            add(&mut text, section, &lines);
         }
         match &self.whole {
             None => text + &self.policy,
-            Some(whole) => format!("{}\n{text}", self.replaced(whole, *gateway, &store)),
+            Some(_) => text,
         }
     }
 
@@ -201,5 +210,14 @@ impl Setup {
             _ => line.to_owned(),
         };
         whole.lines().map(replace).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Adds lines to a section, which is begun where the text does not have it.
+fn add(text: &mut String, section: &str, lines: &str) {
+    let header = format!("\n[{section}]\n");
+    match text.find(&header) {
+        Some(at) => text.insert_str(at + header.len(), lines),
+        None => write!(text, "{header}{lines}").expect("writing to a string cannot fail"),
     }
 }

@@ -1,5 +1,6 @@
 //! Copies one database into another, of the same kind or not: accounts, keys, the ledger with its places, sums,
-//! batches, audit, answers to repeated requests. Not the limiter's saved state and not the outbox: limits are rebuilt
+//! batches, events, audit, the request log, who is signed in, what customers were told, answers to repeated requests. Not
+//! the limiter's saved state and not the outbox: limits are rebuilt
 //! from the ledger, and whoever opens the copy remembers nothing that a change could make stale.
 //!
 //! An interrupted copy goes on where it stopped. At its end every row is compared with its source.
@@ -9,7 +10,7 @@ mod tables;
 use crate::error::StoreError;
 use crate::sql::{Backend, Connection, Mode, SqlStore, facts, query};
 
-use tables::{TABLES, Table, Values};
+use tables::{Growth, TABLES, Table, Values};
 
 /// Rows that are read, put or compared at once.
 const ROWS: usize = 2_000;
@@ -128,14 +129,18 @@ fn refused(why: &str) -> StoreError {
     StoreError::Unusable(format!("cannot copy the database: {why}; nothing was changed"))
 }
 
-/// How far a database has come: whatever changes one leaves a line in its audit trail, or a batch.
+/// How far a database has come: whatever changes one leaves a line in its audit trail, or a batch, or an event; and what
+/// is thrown away is rows fewer.
 async fn mark(connection: &mut Connection) -> Result<String, StoreError> {
     let mut mark = Vec::new();
-    for table in TABLES.iter().filter(|table| ["usage_lines", "audit", "usage_batches"].contains(&table.name)) {
+    for table in TABLES.iter().filter(|table| MARKING.contains(&table.name)) {
         mark.push(format!("{}:{}", table.name, table.count(connection).await?));
     }
     Ok(mark.join(" "))
 }
+
+/// Tables of which every change to the traced ones changes a row count.
+const MARKING: [&str; 6] = ["usage_lines", "audit", "usage_batches", "usage_hours", "usage_dimensions", "request_log"];
 
 async fn refuse_other_data(connection: &mut Connection) -> Result<(), StoreError> {
     for table in &TABLES {
@@ -146,11 +151,16 @@ async fn refuse_other_data(connection: &mut Connection) -> Result<(), StoreError
     Ok(())
 }
 
-/// Takes out what is to be copied anew: answers to repeated requests, which no trail is kept of; and where the source
-/// has gone on, everything but what only grows.
+/// Takes out what is to be copied anew: what no trail is kept of; and where the source has gone on, everything but what
+/// only grows.
 async fn empty(connection: &mut Connection, is_same: bool) -> Result<(), StoreError> {
     connection.be_patient().await?;
-    for table in TABLES.iter().rev().filter(|table| table.name == "idempotency" || !(is_same || table.only_grows)) {
+    let is_anew = |table: &&Table| match table.growth {
+        Growth::Appended => false,
+        Growth::Traced => !is_same,
+        Growth::Traceless => true,
+    };
+    for table in TABLES.iter().rev().filter(is_anew) {
         query(format!("DELETE FROM {}", table.name)).execute(connection).await?;
     }
     Ok(())
@@ -251,13 +261,16 @@ async fn finish(target: &impl Backend) -> Result<(), StoreError> {
     let mut writing = target.begin(Mode::Write).await?;
     if writing.is_postgres() {
         writing.be_patient().await?;
-        // The next line of the audit trail is to come after those that were copied; SQLite sees to that itself.
-        query(
-            "SELECT setval(pg_get_serial_sequence('audit', 'sequence'), \
-             (SELECT COALESCE(MAX(sequence), 0) + 1 FROM audit), FALSE)",
-        )
-        .fetch_all(&mut writing)
-        .await?;
+        // The next line of the audit trail, and the next notice, is to come after those that were copied; SQLite sees to
+        // that itself.
+        for (table, column) in [("audit", "sequence"), ("notices", "id")] {
+            query(format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', '{column}'), \
+                 (SELECT COALESCE(MAX({column}), 0) + 1 FROM {table}), FALSE)"
+            ))
+            .fetch_all(&mut writing)
+            .await?;
+        }
         // The server plans by what it has counted, and would count only some time later by itself.
         for table in &TABLES {
             query(format!("ANALYZE {}", table.name)).execute(&mut writing).await?;

@@ -13,14 +13,24 @@ pub(super) struct Table {
     columns: &'static [(&'static str, Kind)],
     /// How many columns the primary key has.
     key: usize,
-    /// Whether rows are only ever added, each after all others.
-    pub(super) only_grows: bool,
+    pub(super) growth: Growth,
     /// Columns whose sums are told beside the number of rows.
     pub(super) summed: &'static [&'static str],
 }
 
+/// How a table changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// Rows are only ever added, each after all others.
+    Appended,
+    /// Whatever changes it shows in how far the database has come.
+    Traced,
+    /// No trail is kept of its changes.
+    Traceless,
+}
+
 /// In an order in which no row names one that comes later.
-pub(super) const TABLES: [Table; 8] = [
+pub(super) const TABLES: [Table; 15] = [
     Table {
         name: "usage_lines",
         columns: &[
@@ -40,9 +50,11 @@ pub(super) const TABLES: [Table; 8] = [
             ("units_debited", Int),
             ("units_charged", Int),
             ("units_refunded", Int),
+            ("meter", Text),
+            ("event", Text),
         ],
         key: 1,
-        only_grows: true,
+        growth: Growth::Appended,
         summed: &["calls", "units_debited", "units_charged", "units_refunded"],
     },
     Table {
@@ -57,14 +69,14 @@ pub(super) const TABLES: [Table; 8] = [
             ("detail", Text),
         ],
         key: 1,
-        only_grows: true,
+        growth: Growth::Appended,
         summed: &[],
     },
     Table {
         name: "usage_batches",
         columns: &[("node", Text), ("sequence", Int), ("start_us", Int), ("end_us", Int), ("lines", Int)],
         key: 2,
-        only_grows: false,
+        growth: Growth::Traced,
         summed: &["lines"],
     },
     Table {
@@ -84,9 +96,10 @@ pub(super) const TABLES: [Table; 8] = [
             ("subscription_end_us", Int),
             ("stripe_customer", Text),
             ("stripe_subscription", Text),
+            ("subject", Text),
         ],
         key: 1,
-        only_grows: false,
+        growth: Growth::Traced,
         summed: &[],
     },
     Table {
@@ -115,7 +128,7 @@ pub(super) const TABLES: [Table; 8] = [
             ("last_used_at_us", Int),
         ],
         key: 1,
-        only_grows: false,
+        growth: Growth::Traced,
         summed: &[],
     },
     Table {
@@ -123,6 +136,7 @@ pub(super) const TABLES: [Table; 8] = [
         columns: &[
             ("account", Text),
             ("hour_us", Int),
+            ("meter", Text),
             ("key", Text),
             ("route", Text),
             ("status", Text),
@@ -133,14 +147,15 @@ pub(super) const TABLES: [Table; 8] = [
             ("units_refunded", Int),
             ("newest_us", Int),
         ],
-        key: 5,
-        only_grows: false,
+        key: 6,
+        growth: Growth::Traced,
         summed: &["calls", "units_debited", "units_charged", "units_refunded"],
     },
     Table {
         name: "usage_periods",
         columns: &[
             ("account", Text),
+            ("meter", Text),
             ("period_start_us", Int),
             ("period_end_us", Int),
             ("key", Text),
@@ -150,9 +165,107 @@ pub(super) const TABLES: [Table; 8] = [
             ("first_us", Int),
             ("newest_us", Int),
         ],
-        key: 4,
-        only_grows: false,
+        key: 5,
+        growth: Growth::Traced,
         summed: &["calls", "units_charged", "units_refunded"],
+    },
+    Table {
+        name: "usage_events",
+        columns: &[
+            ("account", Text),
+            ("id", Text),
+            ("key", Text),
+            ("at_us", Int),
+            ("recorded_at_us", Int),
+            ("meters", Text),
+            ("dimensions", Text),
+            ("metadata", Text),
+        ],
+        key: 2,
+        growth: Growth::Traced,
+        summed: &[],
+    },
+    Table {
+        name: "usage_dimensions",
+        columns: &[("account", Text), ("event", Text), ("name", Text), ("value", Text), ("at_us", Int)],
+        key: 3,
+        growth: Growth::Traced,
+        summed: &[],
+    },
+    Table {
+        name: "request_log",
+        columns: &[
+            ("request", Text),
+            ("node", Text),
+            ("account", Text),
+            ("key", Text),
+            ("at_us", Int),
+            ("route", Text),
+            ("method", Text),
+            ("path", Text),
+            ("status", Int),
+            ("duration_us", Int),
+            ("units", Int),
+            ("period_start_us", Int),
+            ("period_end_us", Int),
+            ("reason", Text),
+        ],
+        key: 2,
+        growth: Growth::Traced,
+        summed: &["units"],
+    },
+    Table {
+        name: "secrets",
+        columns: &[("name", Text), ("value", Bytes)],
+        key: 1,
+        growth: Growth::Traceless,
+        summed: &[],
+    },
+    Table {
+        name: "links",
+        columns: &[
+            ("hash", Bytes),
+            ("purpose", Text),
+            ("email", Text),
+            ("email_key", Text),
+            ("account", Text),
+            ("created_at_us", Int),
+            ("expires_at_us", Int),
+            ("taken_at_us", Int),
+        ],
+        key: 1,
+        growth: Growth::Traceless,
+        summed: &[],
+    },
+    Table {
+        name: "sessions",
+        columns: &[("hash", Bytes), ("account", Text), ("created_at_us", Int), ("expires_at_us", Int)],
+        key: 1,
+        growth: Growth::Traceless,
+        summed: &[],
+    },
+    Table {
+        name: "notices",
+        columns: &[
+            ("id", Int),
+            ("account", Text),
+            ("kind", Text),
+            ("meter", Text),
+            ("percent", Int),
+            ("key", Text),
+            ("of_us", Int),
+            ("detail", Text),
+            ("created_at_us", Int),
+            ("mail", Bool),
+            ("mail_due_us", Int),
+            ("mail_failures", Int),
+            ("webhook", Bool),
+            ("webhook_due_us", Int),
+            ("webhook_failures", Int),
+        ],
+        key: 1,
+        growth: Growth::Traceless,
+        summed: &[],
     },
     Table {
         name: "idempotency",
@@ -166,7 +279,7 @@ pub(super) const TABLES: [Table; 8] = [
             ("held_secret", Bool),
         ],
         key: 2,
-        only_grows: false,
+        growth: Growth::Traceless,
         summed: &[],
     },
 ];

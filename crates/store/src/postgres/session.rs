@@ -31,6 +31,9 @@ const LEDGER_LOCK: i64 = 0x746f_6c6c_0001;
 /// The advisory lock of a transaction that takes a file over.
 const IMPORT_LOCK: i64 = 0x746f_6c6c_0002;
 
+/// The advisory lock of a transaction that mails a link.
+const LINKS_LOCK: i64 = 0x746f_6c6c_0003;
+
 /// A connection in use.
 pub(crate) struct Session {
     /// Taken out when the connection is given back or found broken.
@@ -73,8 +76,9 @@ impl Session {
     pub(crate) async fn lock(&mut self, lock: Lock) -> Result<(), StoreError> {
         let bound = self.bound;
         match lock {
-            Lock::Ledger => {
-                let taken = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK);
+            Lock::Ledger | Lock::Links => {
+                let number = if lock == Lock::Ledger { LEDGER_LOCK } else { LINKS_LOCK };
+                let taken = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(number);
                 let taken = timeout(bound, taken.execute(self.connection()?)).await;
                 self.judged(taken).map(|_nothing| ())
             }

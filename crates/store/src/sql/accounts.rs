@@ -1,23 +1,30 @@
 //! The table of accounts. Keys and ledger of an account are other modules'.
 
+use std::collections::BTreeSet;
+
 use tollgate_domain::{Account, AccountId, Ban, Key, PlanName, Timestamp};
 
 use super::database::{Connection, Query, query};
 use super::fault::raced;
-use super::row::{AccountRow, account_columns};
-use super::{audit, keys, outbox};
+use super::row::{AccountRow, Fields, account_columns};
+use super::{audit, events, keys, notices, outbox, requests, sign_in};
+use crate::customers::{AccountPatch, Identified, SubjectAccount, UpdateAccount};
 use crate::error::StoreError;
 use crate::record::{Change, ImportedAccount, NewAccount, NewAudit, Page};
 use crate::store::CreateAccount;
 
 /// What e-mail addresses are compared by.
-fn email_key(email: &str) -> String {
+pub(super) fn email_key(email: &str) -> String {
     email.to_lowercase()
 }
 
 fn of_id(id: AccountId) -> Query {
     query(concat!("SELECT ", account_columns!(), " FROM accounts a WHERE a.id = $1")).bind(id.to_string())
 }
+
+/// The one query on the way of a call with a token of the backend's own.
+pub(crate) const OF_SUBJECT: &str =
+    concat!("SELECT ", account_columns!(), " FROM accounts a WHERE a.subject = $1 AND a.deleted_at_us IS NULL");
 
 fn of_email(email: &str) -> Query {
     let text =
@@ -34,6 +41,10 @@ pub(super) async fn by_id(connection: &mut Connection, id: AccountId) -> Result<
     found(connection, of_id(id)).await
 }
 
+pub(super) async fn by_subject(connection: &mut Connection, subject: &str) -> Result<Option<Account>, StoreError> {
+    found(connection, query(OF_SUBJECT).bind(subject)).await
+}
+
 /// The account, as it stays until the transaction ends: nobody else makes, rotates or deletes anything of it.
 pub(super) async fn hold(connection: &mut Connection, id: AccountId) -> Result<Option<Account>, StoreError> {
     found(connection, of_id(id).locking()).await
@@ -41,6 +52,29 @@ pub(super) async fn hold(connection: &mut Connection, id: AccountId) -> Result<O
 
 pub(super) async fn by_email(connection: &mut Connection, email: &str) -> Result<Option<Account>, StoreError> {
     found(connection, of_email(email)).await
+}
+
+/// Those of these accounts that were deleted. All of them stay as they are until the transaction ends.
+pub(super) async fn hold_deleted(
+    connection: &mut Connection,
+    ids: &BTreeSet<AccountId>,
+) -> Result<BTreeSet<AccountId>, StoreError> {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let mut deleted = BTreeSet::new();
+    for ids in connection.chunks(&ids) {
+        let rows = query("SELECT id, deleted_at_us FROM accounts WHERE id IN {list} ORDER BY id")
+            .bind_list(ids.to_vec())
+            .locking()
+            .fetch_all(connection)
+            .await?;
+        for row in &rows {
+            let fields = Fields::of("accounts", &["id"], row);
+            if fields.get::<Option<i64>>("deleted_at_us")?.is_some() {
+                deleted.insert(fields.parse("id", |text| text.parse().ok())?);
+            }
+        }
+    }
+    Ok(deleted)
 }
 
 /// As [`hold`], by e-mail.
@@ -81,6 +115,7 @@ pub(super) fn fresh(new: &NewAccount) -> Account {
         id: new.id,
         email: new.email.clone(),
         name: new.name.clone(),
+        subject: None,
         created_at: new.created_at,
         assigned_plan: new.assigned_plan.clone(),
         ban: None,
@@ -92,12 +127,12 @@ pub(super) fn fresh(new: &NewAccount) -> Account {
     }
 }
 
-/// Whether it was stored: false where its e-mail is taken.
+/// Whether it was stored: false where its e-mail or its subject is taken.
 pub(super) async fn insert(connection: &mut Connection, account: &Account) -> Result<bool, StoreError> {
     let stored = query(
         "INSERT INTO accounts (id, email, email_key, name, created_at_us, assigned_plan, rolling_anchor_us, \
-         stripe_customer, stripe_subscription) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
-         ON CONFLICT (email_key) WHERE deleted_at_us IS NULL DO NOTHING",
+         stripe_customer, stripe_subscription, subject) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         ON CONFLICT DO NOTHING",
     )
     .bind(account.id.to_string())
     .bind(&account.email)
@@ -108,6 +143,7 @@ pub(super) async fn insert(connection: &mut Connection, account: &Account) -> Re
     .bind(account.rolling_anchor.as_micros())
     .bind(&account.stripe_customer)
     .bind(&account.stripe_subscription)
+    .bind(&account.subject)
     .execute(connection)
     .await?;
     Ok(stored > 0)
@@ -128,6 +164,76 @@ pub(super) async fn create(
     audit::append(connection, audit, Some(new.id), None).await?;
     outbox::append(connection, &[Change::Account(new.id)], audit.at).await?;
     Ok(CreateAccount::Created(account))
+}
+
+/// The account of a token's subject, which joins or makes one where it is new.
+pub(super) async fn identify(
+    connection: &mut Connection,
+    who: &Identified,
+    audit: &NewAudit,
+) -> Result<SubjectAccount, StoreError> {
+    if let Some(known) = by_subject(connection, &who.subject).await? {
+        return Ok(SubjectAccount::Known(known));
+    }
+    let subject = Some(who.subject.clone());
+    let (id, outcome) = match hold_by_email(connection, &who.email).await? {
+        // One that has a subject already is that one's, whoever was given the address since.
+        Some(account) if !who.email_verified || account.subject.is_some() => return Ok(SubjectAccount::EmailTaken),
+        Some(account) => {
+            query("UPDATE accounts SET subject = $2 WHERE id = $1")
+                .bind(account.id.to_string())
+                .bind(&who.subject)
+                .execute(connection)
+                .await?;
+            (account.id, SubjectAccount::Joined(Account { subject, ..account }))
+        }
+        None => {
+            let new = NewAccount {
+                id: who.account_id_if_new,
+                email: who.email.clone(),
+                name: who.name.clone(),
+                assigned_plan: None,
+                created_at: who.at,
+            };
+            let account = Account { subject, ..fresh(&new) };
+            if !insert(connection, &account).await? {
+                return Err(raced());
+            }
+            (account.id, SubjectAccount::Created(account))
+        }
+    };
+    audit::append(connection, audit, Some(id), None).await?;
+    outbox::append(connection, &[Change::Account(id)], audit.at).await?;
+    Ok(outcome)
+}
+
+pub(super) async fn update(
+    connection: &mut Connection,
+    id: AccountId,
+    patch: &AccountPatch,
+    audit: &NewAudit,
+) -> Result<UpdateAccount, StoreError> {
+    let Some(account) = hold(connection, id).await?.filter(|account| account.deleted_at.is_none()) else {
+        return Ok(UpdateAccount::NoAccount);
+    };
+    if *patch == AccountPatch::default() {
+        return Ok(UpdateAccount::Updated(account));
+    }
+    let email = patch.email.as_ref().unwrap_or(&account.email);
+    if by_email(connection, email).await?.is_some_and(|owner| owner.id != id) {
+        return Ok(UpdateAccount::EmailTaken);
+    }
+    query("UPDATE accounts SET name = $2, email = $3, email_key = $4 WHERE id = $1")
+        .bind(id.to_string())
+        .bind(patch.name.as_ref().unwrap_or(&account.name))
+        .bind(email)
+        .bind(email_key(email))
+        .execute(connection)
+        .await?;
+    match told(connection, id, 1, audit).await? {
+        Some(updated) => Ok(UpdateAccount::Updated(updated)),
+        None => Ok(UpdateAccount::NoAccount),
+    }
 }
 
 pub(super) async fn assign_plan(
@@ -229,11 +335,19 @@ pub(super) async fn delete(
         return Ok(None);
     };
     let keys = keys::hold_all(connection, id).await?;
-    query("UPDATE accounts SET email = '', email_key = '', name = NULL, deleted_at_us = $2 WHERE id = $1")
-        .bind(id.to_string())
-        .bind(at.as_micros())
-        .execute(connection)
-        .await?;
+    query(
+        "UPDATE accounts SET email = '', email_key = '', name = NULL, subject = NULL, deleted_at_us = $2 WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .bind(at.as_micros())
+    .execute(connection)
+    .await?;
+    // It may have reported a million events, and is not to stay because of them.
+    connection.be_patient().await?;
+    sign_in::erase(connection, id, &account.email).await?;
+    notices::erase(connection, id).await?;
+    events::erase(connection, id).await?;
+    requests::erase(connection, id).await?;
     keys::revoke_all(connection, id, at).await?;
     audit::append(connection, audit, Some(id), None).await?;
     let mut changes = vec![Change::Account(id)];

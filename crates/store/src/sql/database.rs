@@ -100,6 +100,8 @@ pub(crate) enum Lock {
     Ledger,
     /// Taking over a file, which touches many accounts in the order the file names them.
     Import,
+    /// Mailing links, so that all that an address was sent are counted.
+    Links,
 }
 
 /// A value bound to a statement, or none.
@@ -177,6 +179,12 @@ pub(crate) fn query(text: impl Into<Cow<'static, str>>) -> Query {
 }
 
 impl Query {
+    /// The statement without its values.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Binds the next value.
     pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());

@@ -19,8 +19,9 @@ const REFUSALS: [(&str, &str); 7] = [
     ("42703", "a column is missing"),
     ("XX00", "the database is damaged"),
 ];
-/// The codes of a transaction that `PostgreSQL` gave up because of another: serialization failure and deadlock.
-const RACES: [&str; 2] = ["40001", "40P01"];
+/// The codes of a transaction that `PostgreSQL` gave up because of another: serialization failure, deadlock, and a row
+/// that another one put in after it was found missing.
+const RACES: [&str; 3] = ["40001", "40P01", "23505"];
 
 /// A transaction that another one overtook. Nothing was changed, and the same call run again sees what that one did.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::limit::UNITS_MAX;
 use tollgate_domain::{
-    Account, AccountId, DAY_US, IpRules, Key, KeyLimits, Period, PeriodBasis, PlanTable, QuotaPeriod, Timestamp,
-    UsageTally, entitlement,
+    Account, AccountId, Charged, DAY_US, IpRules, Key, KeyLimits, Period, PeriodBasis, PlanTable, QuotaPeriod,
+    Timestamp, UsageTally, entitlement,
 };
 
 use super::database::{Connection, Lock};
@@ -164,14 +164,23 @@ async fn charge(
         .map(|(owner, line)| {
             let owner = &touched.get(owner).expect("every line's account was noted").account;
             let tally = UsageTally { units_charged: line.used.min(UNITS_MAX), ..UsageTally::default() };
-            Line { account: owner.id, key: line.id, call: None, period: open_period(owner, plans, now), tally }
+            Line {
+                at: now,
+                account: owner.id,
+                key: Some(line.id),
+                meter: None,
+                call: None,
+                event: None,
+                period: open_period(owner, plans, now),
+                tally,
+            }
         })
         .collect();
     let newest = ledger::begin(connection).await?;
     let places = ledger::append(connection, newest, Origin::Import(now), &lines).await?;
     report.changes.extend(lines.iter().zip(places).map(|(line, position)| Change::Usage {
         account: line.account,
-        key: Some(line.key),
+        of: Charged::Calls { key: line.key },
         period: line.period,
         units: line.tally.units_charged.try_into().expect("2^53 fits a signed number"),
         position,

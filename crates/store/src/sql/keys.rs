@@ -1,13 +1,15 @@
 //! The table of keys: making, finding, rotating and revoking them. What a key has used is the ledger's.
 
 use tollgate_domain::{
-    Account, AccountId, Bucket, Glob, HashedKey, Key, KeyHash, KeyId, KeyState, MaskedKey, Supersession, Timestamp,
+    Account, AccountId, Bucket, Glob, HashedKey, Key, KeyHash, KeyId, KeyLimits, KeyState, MaskedKey, Supersession,
+    Timestamp,
 };
 
 use super::accounts::{self, page};
 use super::database::{Connection, Query, query};
-use super::row::{AccountRow, Fields, KeyRow, account_columns, count_column, key_columns, list_text};
+use super::row::{AccountRow, Fields, KeyRow, account_columns, count_column, key_column, key_columns, list_text};
 use super::{audit, outbox};
+use crate::customers::KeyPatch;
 use crate::error::StoreError;
 use crate::record::{Change, KeyWithAccount, NewAudit, NewKey, Page};
 use crate::store::{CreateKey, RotateKey};
@@ -224,6 +226,80 @@ async fn predecessor_grace(
     let predecessors: Vec<Key> = rows.iter().map(|row| KeyRow(row).try_into()).collect::<Result<_, _>>()?;
     let in_grace = predecessors.into_iter().filter(|key| key.state(now) == KeyState::InGrace);
     Ok(in_grace.filter_map(|key| key.superseded).map(|superseded| superseded.grace_until).max())
+}
+
+/// Changes a key of this account; the key as it is then. One that does not work any more stays as it is.
+pub(super) async fn update(
+    connection: &mut Connection,
+    account: AccountId,
+    id: KeyId,
+    patch: &KeyPatch,
+    audit: &NewAudit,
+) -> Result<Option<Key>, StoreError> {
+    accounts::hold(connection, account).await?;
+    let Some(key) = found(connection, of_id(id).locking()).await?.filter(|key| key.account == account) else {
+        return Ok(None);
+    };
+    if !key.state(audit.at).works() || *patch == KeyPatch::default() {
+        return Ok(Some(key));
+    }
+    let key = patched(key, patch);
+    query(
+        "UPDATE keys SET name = $3, expires_at_us = $4, scopes = $5, read_only = $6, ip_allow = $7, ip_deny = $8, \
+         cap = $9 WHERE id = $1 AND account = $2",
+    )
+    .bind(id.to_string())
+    .bind(account.to_string())
+    .bind(&key.name)
+    .bind(key.expires_at.map(Timestamp::as_micros))
+    .bind(list_text(key.scopes.iter().map(Glob::as_str)))
+    .bind(key.read_only)
+    .bind(list_text(&key.ip_rules.allow))
+    .bind(list_text(&key.ip_rules.deny))
+    .bind(key.limits.cap.map(count_column))
+    .execute(connection)
+    .await?;
+    audit::append(connection, audit, Some(account), Some(id)).await?;
+    outbox::append(connection, &[Change::Key(key.hashed.hash)], audit.at).await?;
+    Ok(Some(key))
+}
+
+fn patched(key: Key, patch: &KeyPatch) -> Key {
+    Key {
+        name: patch.name.clone().unwrap_or(key.name),
+        scopes: patch.scopes.clone().unwrap_or(key.scopes),
+        read_only: patch.read_only.unwrap_or(key.read_only),
+        ip_rules: patch.ip_rules.clone().unwrap_or(key.ip_rules),
+        expires_at: patch.expires_at.unwrap_or(key.expires_at),
+        limits: KeyLimits { cap: patch.cap.unwrap_or(key.limits.cap), ..key.limits },
+        ..key
+    }
+}
+
+pub(crate) const EXPIRING: &str = concat!(
+    "SELECT ",
+    key_columns!(),
+    " FROM keys k WHERE k.expires_at_us > $1 AND k.expires_at_us < $2 AND k.id > $3 \
+     AND (k.revoked_at_us IS NULL OR k.revoked_at_us > $1) \
+     AND (k.grace_until_us IS NULL OR k.grace_until_us > $1) ORDER BY k.id LIMIT $4"
+);
+
+/// Keys that work now and expire before an instant.
+pub(super) async fn expiring(
+    connection: &mut Connection,
+    now: Timestamp,
+    before: Timestamp,
+    after: Option<KeyId>,
+    limit: u32,
+) -> Result<Vec<Key>, StoreError> {
+    let rows = query(EXPIRING)
+        .bind(now.as_micros())
+        .bind(before.as_micros())
+        .bind(key_column(after))
+        .bind(i64::from(limit))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| KeyRow(row).try_into()).collect()
 }
 
 pub(super) async fn revoke(

@@ -1,33 +1,42 @@
-//! Appends to the ledger and keeps the periods' sums beside it. Where lines come from is other modules' business.
-
-use std::collections::BTreeMap;
+//! Appends to the ledger. Its sums are `sums`, and where lines come from is other modules' business.
 
 use tollgate_domain::limit::UNITS_MAX;
-use tollgate_domain::{AccountId, KeyId, Period, RouteName, StatusClass, Timestamp, UsageBatch, UsageTally};
+use tollgate_domain::{AccountId, KeyId, MeterName, Period, RouteName, StatusClass, Timestamp, UsageBatch, UsageTally};
 
 use super::database::{Connection, Lock, query};
 use super::insert::{Insert, Kind};
-use super::row::{Fields, count_column};
+use super::row::{Fields, count_column, key_column, meter_column};
+use super::sums;
 use crate::error::StoreError;
 
-/// What is known of a line beyond its tally.
+/// A line, as it is to be appended.
 pub(super) struct Line<'a> {
+    /// Not before the last call that it counts, or when its event happened.
+    pub(super) at: Timestamp,
     pub(super) account: AccountId,
-    pub(super) key: KeyId,
+    pub(super) key: Option<KeyId>,
+    /// What it counts; `None` for calls.
+    pub(super) meter: Option<&'a MeterName>,
     /// Route and status class, of a line of calls.
     pub(super) call: Option<(&'a RouteName, StatusClass)>,
+    /// The event's id, of a line of an event.
+    pub(super) event: Option<&'a str>,
     pub(super) period: Period,
-    /// Within the bounds that [`bounded`] sets.
+    /// Within the bounds that [`bounded`] sets; of a meter, nothing is debited.
     pub(super) tally: UsageTally,
 }
 
-/// Where a line comes from.
+/// Where lines come from.
 #[derive(Clone, Copy)]
 pub(super) enum Origin<'a> {
     /// A batch, whose end is the time of its lines.
     Batch(&'a UsageBatch),
     /// A file of existing keys.
     Import(Timestamp),
+    /// Events that were reported then.
+    Events(Timestamp),
+    /// An operator who gave units back.
+    Credit(Timestamp),
 }
 
 impl Origin<'_> {
@@ -35,13 +44,16 @@ impl Origin<'_> {
         match self {
             Self::Batch(_) => "calls",
             Self::Import(_) => "imported",
+            Self::Events(_) => "event",
+            Self::Credit(_) => "credit",
         }
     }
 
+    /// When the quotas that the lines are charged to changed.
     fn at(self) -> Timestamp {
         match self {
             Self::Batch(batch) => batch.end,
-            Self::Import(at) => at,
+            Self::Import(at) | Self::Events(at) | Self::Credit(at) => at,
         }
     }
 }
@@ -65,31 +77,10 @@ const LINES: Insert = Insert {
         ("units_debited", Kind::Int),
         ("units_charged", Kind::Int),
         ("units_refunded", Kind::Int),
+        ("meter", Kind::Text),
+        ("event", Kind::Text),
     ],
     on_conflict: "",
-};
-
-const PERIODS: Insert = Insert {
-    table: "usage_periods",
-    columns: &[
-        ("account", Kind::Text),
-        ("period_start_us", Kind::Int),
-        ("period_end_us", Kind::Int),
-        ("key", Kind::Text),
-        ("calls", Kind::Int),
-        ("units_charged", Kind::Int),
-        ("units_refunded", Kind::Int),
-        ("first_us", Kind::Int),
-        ("newest_us", Kind::Int),
-    ],
-    on_conflict: " ON CONFLICT (account, period_start_us, period_end_us, key) DO UPDATE SET \
-        calls = usage_periods.calls + excluded.calls, \
-        units_charged = usage_periods.units_charged + excluded.units_charged, \
-        units_refunded = usage_periods.units_refunded + excluded.units_refunded, \
-        first_us = CASE WHEN excluded.first_us < usage_periods.first_us \
-        THEN excluded.first_us ELSE usage_periods.first_us END, \
-        newest_us = CASE WHEN excluded.newest_us > usage_periods.newest_us \
-        THEN excluded.newest_us ELSE usage_periods.newest_us END",
 };
 
 /// Takes the turn to append and tells the newest entry's place. Whoever appends takes it before anything that another
@@ -111,7 +102,7 @@ pub(super) async fn position(connection: &mut Connection) -> Result<u64, StoreEr
     Ok(newest.unwrap_or(0).unsigned_abs())
 }
 
-/// Appends lines and adds them to the sums of their periods; the places in the ledger that they got, in order.
+/// Appends lines and adds them to the sums of their hours and periods; the places in the ledger that they got, in order.
 pub(super) async fn append(
     connection: &mut Connection,
     newest: Position,
@@ -120,7 +111,8 @@ pub(super) async fn append(
 ) -> Result<Vec<u64>, StoreError> {
     let placed: Vec<_> = (newest.0 + 1..).zip(lines).collect();
     append_lines(connection, origin, &placed).await?;
-    add_to_periods(connection, origin.at(), lines).await?;
+    sums::add_to_hours(connection, lines).await?;
+    sums::add_to_periods(connection, origin.at(), lines).await?;
     Ok(placed.into_iter().map(|(place, _)| place).collect())
 }
 
@@ -131,17 +123,17 @@ async fn append_lines(
 ) -> Result<(), StoreError> {
     let (node, sequence) = match origin {
         Origin::Batch(batch) => (Some(batch.node.to_string()), Some(count_column(batch.sequence))),
-        Origin::Import(_) => (None, None),
+        Origin::Import(_) | Origin::Events(_) | Origin::Credit(_) => (None, None),
     };
     let row = |(place, line): &(u64, &Line<'_>)| {
         [
             count_column(*place).into(),
             origin.kind().into(),
-            origin.at().as_micros().into(),
+            line.at.as_micros().into(),
             node.clone().into(),
             sequence.into(),
             line.account.to_string().into(),
-            line.key.to_string().into(),
+            key_column(line.key).into(),
             line.call.map(|(route, _)| route.as_str()).into(),
             line.call.map(|(_, status)| status.as_str()).into(),
             line.period.start.as_micros().into(),
@@ -151,31 +143,11 @@ async fn append_lines(
             count_column(line.tally.units_debited).into(),
             count_column(line.tally.units_charged).into(),
             count_column(line.tally.units_refunded).into(),
+            meter_column(line.meter).into(),
+            line.event.into(),
         ]
     };
     LINES.rows(connection, lines, row).await
-}
-
-async fn add_to_periods(connection: &mut Connection, at: Timestamp, lines: &[Line<'_>]) -> Result<(), StoreError> {
-    let mut sums: BTreeMap<_, UsageTally> = BTreeMap::new();
-    for line in lines {
-        sums.entry((line.account, line.period, line.key)).or_default().add(&line.tally);
-    }
-    let sums: Vec<_> = sums.into_iter().collect();
-    let row = |((account, period, key), tally): &((AccountId, Period, KeyId), UsageTally)| {
-        [
-            account.to_string().into(),
-            period.start.as_micros().into(),
-            period.end.as_micros().into(),
-            key.to_string().into(),
-            count_column(tally.calls).into(),
-            count_column(tally.units_charged).into(),
-            count_column(tally.units_refunded).into(),
-            at.as_micros().into(),
-            at.as_micros().into(),
-        ]
-    };
-    PERIODS.rows(connection, &sums, row).await
 }
 
 /// A tally as the ledger takes it: no limit is above this bound, and below it sums stay far from what a column holds.

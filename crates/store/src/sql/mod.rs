@@ -4,22 +4,33 @@
 //! What a transaction reads before it writes, it holds: the account before its keys, the turn to append before the
 //! ledger. Two that still wait for each other are told apart by the server, which gives one up; it is run again.
 
-mod accounts;
+pub(crate) mod accounts;
+mod admin;
 mod audit;
+mod credit;
 mod database;
+pub(crate) mod events;
+pub(crate) mod export;
 pub(crate) mod facts;
 mod fault;
+pub(crate) mod history;
 mod idempotency;
 mod import;
 mod insert;
 pub(crate) mod keys;
 mod ledger;
 mod limiter_state;
+pub(crate) mod notices;
 mod outbox;
+pub(crate) mod prune;
+pub(crate) mod requests;
 mod row;
 mod schema;
 pub(crate) mod seed;
+pub(crate) mod sign_in;
+mod sums;
 mod usage;
+pub(crate) mod uses;
 
 use async_trait::async_trait;
 use tollgate_domain::limit::Seed;
@@ -72,19 +83,21 @@ macro_rules! in_transaction {
         let mut attempt = 1;
         loop {
             let outcome = async {
-                let mut transaction = $store.backend.begin(Mode::Write).await?;
+                let mut transaction = $store.backend.begin($crate::sql::Mode::Write).await?;
                 let $connection = &mut transaction;
                 let done = $work.await?;
                 transaction.commit().await?;
                 Ok(done)
             };
             match outcome.await {
-                Err(error) if attempt < ATTEMPTS && fault::is_race(&error) => attempt += 1,
+                Err(error) if attempt < $crate::sql::ATTEMPTS && $crate::sql::fault::is_race(&error) => attempt += 1,
                 outcome => break outcome,
             }
         }
     }};
 }
+
+use in_transaction;
 
 #[async_trait]
 impl<B: Backend> Store for SqlStore<B> {

@@ -1,6 +1,6 @@
 //! What a fleet must hear of, kept beside the change itself until somebody has told it. Who tells is not known here.
 
-use tollgate_domain::{KeyHash, Period, Timestamp};
+use tollgate_domain::{Charged, KeyHash, MeterId, Period, Timestamp};
 
 use super::database::{Connection, Row, Value, query};
 use super::insert::{Insert, Kind};
@@ -20,6 +20,7 @@ const INSERT: Insert = Insert {
         ("period_end_us", Kind::Int),
         ("units", Kind::Int),
         ("position", Kind::Int),
+        ("meter", Kind::Bytes),
     ],
     on_conflict: "",
 };
@@ -36,7 +37,7 @@ pub(crate) async fn append(connection: &mut Connection, changes: &[Change], at: 
     INSERT.rows(connection, changes, |change| values(change, at)).await
 }
 
-fn values(change: &Change, at: Timestamp) -> [Value; 9] {
+fn values(change: &Change, at: Timestamp) -> [Value; 10] {
     let at = Value::from(at.as_micros());
     let (no_int, no_text, no_bytes) = (Value::Int(None), Value::Text(None), Value::Bytes(None));
     match *change {
@@ -50,36 +51,45 @@ fn values(change: &Change, at: Timestamp) -> [Value; 9] {
             no_int.clone(),
             no_int.clone(),
             no_int,
+            no_bytes,
         ],
         Change::Account(account) => [
             at,
             ACCOUNT.into(),
-            no_bytes,
+            no_bytes.clone(),
             account.to_string().into(),
             no_text,
             no_int.clone(),
             no_int.clone(),
             no_int.clone(),
             no_int,
-        ],
-        Change::Usage { account, key, period, units, position } => [
-            at,
-            USAGE.into(),
             no_bytes,
-            account.to_string().into(),
-            key.map(|key| key.to_string()).into(),
-            period.start.as_micros().into(),
-            period.end.as_micros().into(),
-            units.into(),
-            count_column(position).into(),
         ],
+        Change::Usage { account, of, period, units, position } => {
+            let (key, meter) = match of {
+                Charged::Calls { key } => (key.map(|key| key.to_string()).into(), no_bytes.clone()),
+                Charged::Meter(meter) => (no_text, meter.as_u128().to_be_bytes()[..].into()),
+            };
+            [
+                at,
+                USAGE.into(),
+                no_bytes,
+                account.to_string().into(),
+                key,
+                period.start.as_micros().into(),
+                period.end.as_micros().into(),
+                units.into(),
+                count_column(position).into(),
+                meter,
+            ]
+        }
     }
 }
 
 pub(crate) async fn list(connection: &mut Connection, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
     let rows = query(
-        "SELECT id, kind, hash, account, key, period_start_us, period_end_us, units, position FROM outbox \
-         ORDER BY id LIMIT $1",
+        "SELECT id, kind, hash, account, key, period_start_us, period_end_us, units, position, meter \
+         FROM outbox ORDER BY id LIMIT $1",
     )
     .bind(i64::from(limit))
     .fetch_all(connection)
@@ -97,7 +107,7 @@ fn entry(row: &Row) -> Result<OutboxEntry, StoreError> {
         ACCOUNT => Change::Account(fields.parse("account", |text| text.parse().ok())?),
         USAGE => Change::Usage {
             account: fields.parse("account", |text| text.parse().ok())?,
-            key: fields.parse_optional("key", |text| text.parse().ok())?,
+            of: charged(&fields)?,
             period: Period { start: fields.timestamp("period_start_us")?, end: fields.timestamp("period_end_us")? },
             units: fields.get("units")?,
             position: fields.count("position")?,
@@ -105,6 +115,15 @@ fn entry(row: &Row) -> Result<OutboxEntry, StoreError> {
         _ => return Err(fields.corrupt("kind")),
     };
     Ok(OutboxEntry { id: fields.get("id")?, change })
+}
+
+/// Which quota a row is of.
+fn charged(fields: &Fields<'_>) -> Result<Charged, StoreError> {
+    let Some(meter) = fields.get::<Option<&[u8]>>("meter")? else {
+        return Ok(Charged::Calls { key: fields.parse_optional("key", |text| text.parse().ok())? });
+    };
+    let number = meter.try_into().map(u128::from_be_bytes).map_err(|_| fields.corrupt("meter"))?;
+    Ok(Charged::Meter(MeterId::from_u128(number)))
 }
 
 /// Entries that are gone already are nobody's loss.

@@ -2,8 +2,8 @@
 //! that names table, column and row.
 
 use tollgate_domain::{
-    Account, Ban, Bucket, Glob, HashedKey, IpRules, Key, KeyHash, KeyLimits, MaskedKey, Period, PlanName, Supersession,
-    Timestamp,
+    Account, Ban, Bucket, Glob, HashedKey, IpRules, Key, KeyHash, KeyId, KeyLimits, MaskedKey, MeterName, Period,
+    PlanName, Supersession, Timestamp,
 };
 
 use super::database::{Column, Row};
@@ -12,7 +12,7 @@ use crate::error::StoreError;
 /// An account's columns, named apart from a key's so that one row can hold both. The table is `a`.
 macro_rules! account_columns {
     () => {
-        "a.id AS account_id, a.email AS account_email, a.name AS account_name, \
+        "a.id AS account_id, a.email AS account_email, a.name AS account_name, a.subject AS account_subject, \
          a.created_at_us AS account_created_at_us, a.assigned_plan AS account_assigned_plan, \
          a.banned_at_us AS account_banned_at_us, a.ban_reason AS account_ban_reason, \
          a.deleted_at_us AS account_deleted_at_us, a.rolling_anchor_us AS account_rolling_anchor_us, \
@@ -85,13 +85,28 @@ impl<'r> Fields<'r> {
         self.get(column).map(Timestamp::from_micros)
     }
 
-    fn timestamp_optional(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    pub(crate) fn timestamp_optional(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.get::<Option<i64>>(column)?.map(Timestamp::from_micros))
+    }
+
+    /// A quota period.
+    pub(crate) fn period(&self) -> Result<Period, StoreError> {
+        Ok(Period { start: self.timestamp("period_start_us")?, end: self.timestamp("period_end_us")? })
     }
 
     /// A count, which is never negative.
     pub(crate) fn count(&self, column: &'static str) -> Result<u64, StoreError> {
         u64::try_from(self.get::<i64>(column)?).map_err(|_| self.corrupt(column))
+    }
+
+    /// A meter; none where the column is empty, which means calls.
+    pub(crate) fn meter(&self, column: &'static str) -> Result<Option<MeterName>, StoreError> {
+        self.parse(column, |text| if text.is_empty() { Some(None) } else { MeterName::new(text).map(Some) })
+    }
+
+    /// A key; none where the column is empty, which means that no key did it.
+    pub(crate) fn key(&self, column: &'static str) -> Result<Option<KeyId>, StoreError> {
+        self.parse(column, |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) })
     }
 
     fn count_optional(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
@@ -135,6 +150,7 @@ impl TryFrom<AccountRow<'_>> for Account {
             id: fields.parse("account_id", |text| text.parse().ok())?,
             email: fields.get("account_email")?,
             name: fields.get("account_name")?,
+            subject: fields.get("account_subject")?,
             created_at: fields.timestamp("account_created_at_us")?,
             assigned_plan: fields.parse_optional("account_assigned_plan", PlanName::new)?,
             ban: banned_at.map(|at| Ban { at, reason: ban_reason }),
@@ -204,6 +220,16 @@ impl TryFrom<KeyRow<'_>> for Key {
 /// A list of texts as JSON.
 pub(super) fn list_text<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     serde_json::Value::from(items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>()).to_string()
+}
+
+/// A meter as it is stored: calls have an empty one.
+pub(super) fn meter_column(meter: Option<&MeterName>) -> String {
+    meter.map(ToString::to_string).unwrap_or_default()
+}
+
+/// A key as it is stored where there may be none: then it is empty.
+pub(super) fn key_column(key: Option<KeyId>) -> String {
+    key.map(|key| key.to_string()).unwrap_or_default()
 }
 
 /// A number of units or calls as the database counts it. It holds up to 2^63 - 1, far above what limits may be.

@@ -1,11 +1,11 @@
 //! Reads the ledger back: what a limiter is seeded with, and how much of a quota is used. It writes nothing.
 
 use tollgate_domain::limit::{Debited, QuotaUse, Seed, Spending};
-use tollgate_domain::{AccountId, HOUR_US, KeyId, Period, Timestamp};
+use tollgate_domain::{AccountId, HOUR_US, KeyId, MeterName, Period, Timestamp};
 
-use super::database::{Connection, Query, query};
+use super::database::{Connection, query};
 use super::ledger;
-use super::row::Fields;
+use super::row::{Fields, meter_column};
 use crate::error::StoreError;
 use crate::record::{QuotaUsed, SeedQuery};
 
@@ -32,7 +32,7 @@ macro_rules! of_key {
     };
 }
 
-/// Debits out of lines alone since `$2`, grouped by slots of `$3` microseconds.
+/// Debits out of lines alone since `$2`. No line of a meter has any, as the table itself sees to, grouped by slots of `$3` microseconds.
 macro_rules! debits_by_line {
     ($($whose:tt)+) => {
         concat!(
@@ -52,7 +52,7 @@ macro_rules! debits_by_hour {
             "SELECT at_us / $3 AS from_slot, at_us / $3 AS to_slot, at_us AS newest_us, units_debited AS units ",
             "FROM usage_lines WHERE ", $($whose)+, " AND at_us >= $2 AND at_us < $4 ",
             "UNION ALL SELECT hour_us / $3, newest_us / $3, newest_us, units_debited ",
-            "FROM usage_hours WHERE ", $($whose)+, " AND hour_us >= $4 AND hour_us < $5 ",
+            "FROM usage_hours WHERE ", $($whose)+, " AND hour_us >= $4 AND hour_us < $5 AND meter = '' ",
             "UNION ALL SELECT at_us, at_us, at_us, units_debited ",
             "FROM usage_lines WHERE ", $($whose)+, " AND at_us >= $5",
             ") AS debits WHERE units > 0 GROUP BY from_slot, to_slot ORDER BY 1"
@@ -73,7 +73,7 @@ macro_rules! periods {
     };
 }
 
-/// Sums over every period that overlaps the one from `$2` up to `$3`.
+/// Sums over every period of calls or of one meter that overlaps the one from `$2` up to `$3`.
 macro_rules! used {
     ($($whose:tt)+) => {
         concat!(
@@ -87,30 +87,42 @@ macro_rules! used {
 
 pub(crate) const ACCOUNT_DEBITS_BY_LINE: &str = debits_by_line!("account = $1");
 pub(crate) const ACCOUNT_DEBITS_BY_HOUR: &str = debits_by_hour!("account = $1");
-pub(crate) const ACCOUNT_PERIODS: &str = periods!("usage_periods WHERE account = $1");
+pub(crate) const ACCOUNT_PERIODS: &str = periods!("usage_periods WHERE account = $1 AND meter = $2");
 pub(crate) const KEY_DEBITS_BY_LINE: &str = debits_by_line!(of_key!("$4"));
 pub(crate) const KEY_DEBITS_BY_HOUR: &str = debits_by_hour!(of_key!("$6"));
 /// Joined in this order: an account may have far more keys than one chain.
-pub(crate) const KEY_PERIODS: &str =
-    periods!(concat!(chain_of!("$2"), " AS chain CROSS JOIN usage_periods WHERE account = $1 AND key = chain.id"));
-pub(crate) const ACCOUNT_USED: &str = used!("account = $1");
-pub(crate) const KEY_USED: &str = used!(of_key!("$4"));
+pub(crate) const KEY_PERIODS: &str = periods!(concat!(
+    chain_of!("$2"),
+    " AS chain CROSS JOIN usage_periods WHERE account = $1 AND key = chain.id AND meter = ''"
+));
+pub(crate) const ACCOUNT_USED: &str = used!("account = $1 AND meter = $4");
+pub(crate) const KEY_USED: &str = used!(concat!(of_key!("$4"), " AND meter = ''"));
+/// The newest hour in which bucket and windows were debited.
+pub(crate) const NEWEST_HOUR: &str = "SELECT hour_us FROM usage_hours \
+    WHERE account = $1 AND hour_us >= $2 AND meter = '' AND units_debited > 0 ORDER BY hour_us DESC LIMIT 1";
 
 pub(super) async fn seed(connection: &mut Connection, asked: &SeedQuery) -> Result<Seed, StoreError> {
     let account = Spending {
         debits: debits(connection, asked, None).await?,
-        quota: open_quota(connection, asked.account, None).await?,
+        quota: open_quota(connection, asked.account, Of::Calls).await?,
     };
     let key = match asked.key {
         None => None,
         Some(key) => {
             let debits = debits(connection, asked, Some(key)).await?;
-            let quota = open_quota(connection, asked.account, Some(key)).await?;
+            let quota = open_quota(connection, asked.account, Of::Key(key)).await?;
             Some((key, Spending { debits, quota }))
         }
     };
+    let meter = match &asked.meter {
+        None => None,
+        Some(meter) => {
+            let quota = open_quota(connection, asked.account, Of::Meter(meter)).await?;
+            Some((meter.id(), Spending { debits: Vec::new(), quota }))
+        }
+    };
     let ledger_position = ledger::position(connection).await?;
-    Ok(Seed { since: asked.since, account, key, ledger_position })
+    Ok(Seed { since: asked.since, account, key, meter, ledger_position })
 }
 
 async fn debits(
@@ -130,7 +142,10 @@ async fn debits(
     if let Some((from, to)) = hours {
         selected = selected.bind(from.as_micros()).bind(to.as_micros());
     }
-    let rows = bind_key(selected, key).fetch_all(connection).await?;
+    if let Some(key) = key {
+        selected = selected.bind(key.to_string());
+    }
+    let rows = selected.fetch_all(connection).await?;
     let table = if hours.is_some() { "usage_hours" } else { "usage_lines" };
     rows.iter()
         .map(|row| {
@@ -151,31 +166,34 @@ async fn whole_hours(
     connection: &mut Connection,
     asked: &SeedQuery,
 ) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-    let row = query("SELECT MAX(hour_us) AS hour_us FROM usage_hours WHERE account = $1")
-        .bind(asked.account.to_string())
-        .fetch_one(connection)
-        .await?;
-    let newest: Option<i64> = Fields::of("usage_hours", &[], &row).get("hour_us")?;
     let from = asked.since.plus_micros(HOUR_US - 1).start_of_hour();
-    let to = newest.map(|hour| Timestamp::from_micros(hour).plus_micros((1 - EXACT_HOURS) * HOUR_US));
+    let row =
+        query(NEWEST_HOUR).bind(asked.account.to_string()).bind(from.as_micros()).fetch_optional(connection).await?;
+    let newest = row.map(|row| Fields::of("usage_hours", &[], &row).timestamp("hour_us")).transpose()?;
+    let to = newest.map(|hour| hour.plus_micros((1 - EXACT_HOURS) * HOUR_US));
     Ok(to.filter(|to| from < *to).map(|to| (from, to)))
 }
 
-fn bind_key(query: Query, key: Option<KeyId>) -> Query {
-    match key {
-        Some(key) => query.bind(key.to_string()),
-        None => query,
-    }
+/// Which of an account's quotas.
+#[derive(Clone, Copy)]
+enum Of<'a> {
+    Calls,
+    /// Of calls, the part of a key and its chain.
+    Key(KeyId),
+    Meter(&'a MeterName),
 }
 
 async fn open_quota(
     connection: &mut Connection,
     account: AccountId,
-    key: Option<KeyId>,
+    of: Of<'_>,
 ) -> Result<Option<QuotaUse>, StoreError> {
-    let text = if key.is_some() { KEY_PERIODS } else { ACCOUNT_PERIODS };
-    let selected = query(text).bind(account.to_string());
-    let rows = bind_key(selected, key).fetch_all(connection).await?;
+    let (text, which) = match of {
+        Of::Calls => (ACCOUNT_PERIODS, meter_column(None)),
+        Of::Key(key) => (KEY_PERIODS, key.to_string()),
+        Of::Meter(meter) => (ACCOUNT_PERIODS, meter_column(Some(meter))),
+    };
+    let rows = query(text).bind(account.to_string()).bind(which).fetch_all(connection).await?;
     let sums: Vec<PeriodSum> = rows
         .iter()
         .map(|row| {
@@ -247,26 +265,44 @@ pub(super) async fn quota_used(
     key: Option<KeyId>,
     period: Period,
 ) -> Result<QuotaUsed, StoreError> {
-    let (calls, used) = sum_used(connection, account, None, period).await?;
+    let (calls, used) = sum_used(connection, account, Of::Calls, period).await?;
     let key = match key {
-        Some(key) => sum_used(connection, account, Some(key), period).await?.1,
+        Some(key) => sum_used(connection, account, Of::Key(key), period).await?.1,
         None => 0,
     };
     Ok(QuotaUsed { account: used, key, calls })
+}
+
+/// Units used of a meter, or of calls, in a period and what it took over from those it overlaps.
+pub(super) async fn used(
+    connection: &mut Connection,
+    account: AccountId,
+    meter: Option<&MeterName>,
+    period: Period,
+) -> Result<u64, StoreError> {
+    let of = meter.map_or(Of::Calls, Of::Meter);
+    Ok(sum_used(connection, account, of, period).await?.1)
 }
 
 /// Calls, and units charged less refunded.
 async fn sum_used(
     connection: &mut Connection,
     account: AccountId,
-    key: Option<KeyId>,
+    of: Of<'_>,
     period: Period,
 ) -> Result<(u64, u64), StoreError> {
-    let selected = query(if key.is_some() { KEY_USED } else { ACCOUNT_USED })
+    let (text, which) = match of {
+        Of::Calls => (ACCOUNT_USED, meter_column(None)),
+        Of::Key(key) => (KEY_USED, key.to_string()),
+        Of::Meter(meter) => (ACCOUNT_USED, meter_column(Some(meter))),
+    };
+    let row = query(text)
         .bind(account.to_string())
         .bind(period.start.as_micros())
-        .bind(period.end.as_micros());
-    let row = bind_key(selected, key).fetch_one(connection).await?;
+        .bind(period.end.as_micros())
+        .bind(which)
+        .fetch_one(connection)
+        .await?;
     let count = |column| {
         let found = Fields::of("usage_periods", &[], &row).count(column);
         found.map_err(|_| StoreError::Corrupt { table: "usage_periods", column, row: account.to_string() })

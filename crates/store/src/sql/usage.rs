@@ -2,43 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tollgate_domain::{AccountId, KeyId, RouteName, StatusClass, Timestamp, UsageBatch, UsageLine, UsageTally};
+use tollgate_domain::{KeyId, Timestamp, UsageBatch, UsageLine, UsageTally};
 
 use super::database::{Connection, query};
-use super::insert::{Insert, Kind};
 use super::ledger::{self, Line, Origin, bounded};
-use super::outbox;
-use super::row::count_column;
+use super::row::{Fields, count_column};
+use super::{outbox, requests};
+use crate::customers::charged;
 use crate::error::StoreError;
 use crate::record::Change;
 
-const HOURS: Insert = Insert {
-    table: "usage_hours",
-    columns: &[
-        ("account", Kind::Text),
-        ("hour_us", Kind::Int),
-        ("key", Kind::Text),
-        ("route", Kind::Text),
-        ("status", Kind::Text),
-        ("calls", Kind::Int),
-        ("calls_unenforced", Kind::Int),
-        ("units_debited", Kind::Int),
-        ("units_charged", Kind::Int),
-        ("units_refunded", Kind::Int),
-        ("newest_us", Kind::Int),
-    ],
-    on_conflict: " ON CONFLICT (account, hour_us, key, route, status) DO UPDATE SET \
-        calls = usage_hours.calls + excluded.calls, \
-        calls_unenforced = usage_hours.calls_unenforced + excluded.calls_unenforced, \
-        units_debited = usage_hours.units_debited + excluded.units_debited, \
-        units_charged = usage_hours.units_charged + excluded.units_charged, \
-        units_refunded = usage_hours.units_refunded + excluded.units_refunded, \
-        newest_us = CASE WHEN excluded.newest_us > usage_hours.newest_us \
-        THEN excluded.newest_us ELSE usage_hours.newest_us END",
-};
-
 /// Whether the batch was new. Where it was not, nothing was changed.
 pub(super) async fn store_batch(connection: &mut Connection, batch: &UsageBatch) -> Result<bool, StoreError> {
+    let owners = requests::hold_owners(connection, batch).await?;
     let newest = ledger::begin(connection).await?;
     let stored = query(
         "INSERT INTO usage_batches (node, sequence, start_us, end_us, lines) VALUES ($1, $2, $3, $4, $5) \
@@ -58,66 +34,72 @@ pub(super) async fn store_batch(connection: &mut Connection, batch: &UsageBatch)
         .lines
         .iter()
         .map(|line| Line {
+            at: batch.end,
             account: line.key.account,
-            key: line.key.key,
+            key: Some(line.key.key),
+            meter: line.key.meter.as_ref(),
             call: Some((&line.key.route, line.key.status)),
+            event: None,
             period: line.key.period,
-            tally: bounded(&line.tally),
+            tally: bounded(&charged_alone(line)),
         })
         .collect();
     let places = ledger::append(connection, newest, Origin::Batch(batch), &lines).await?;
-    add_to_hours(connection, batch.end, &lines).await?;
     touch_keys(connection, batch.end, &lines).await?;
+    requests::append(connection, batch, &owners).await?;
+    let lineages = lineages(connection, &batch.lines).await?;
     let placed = batch.lines.iter().zip(&lines).zip(places);
-    let charged: Vec<Change> = placed.filter_map(|((line, stored), place)| unheard_of(line, stored, place)).collect();
+    let charged: Vec<Change> =
+        placed.filter_map(|((line, stored), place)| unheard_of(line, stored, place, &lineages)).collect();
     outbox::append(connection, &charged, batch.end).await?;
     Ok(true)
 }
 
+/// What a line counts, of a meter without what bucket and windows were debited: no meter has any.
+fn charged_alone(line: &UsageLine) -> UsageTally {
+    match line.key.meter {
+        Some(_) => UsageTally { units_debited: 0, ..line.tally },
+        None => line.tally,
+    }
+}
+
 /// What the shared limiter must hear of a line that it did not count itself.
-fn unheard_of(line: &UsageLine, stored: &Line<'_>, position: u64) -> Option<Change> {
+fn unheard_of(line: &UsageLine, stored: &Line<'_>, position: u64, lineages: &BTreeMap<KeyId, KeyId>) -> Option<Change> {
     let signed = |units: u64| i64::try_from(units).expect("the ledger's numbers are bounded by 2^53");
     let units = signed(stored.tally.units_charged) - signed(stored.tally.units_refunded);
     let is_told = line.key.detached && units != 0;
+    let key = stored.key.map(|key| lineages.get(&key).copied().unwrap_or(key));
     is_told.then_some(Change::Usage {
         account: stored.account,
-        key: Some(stored.key),
+        of: charged(stored.meter, key),
         period: stored.period,
         units,
         position,
     })
 }
 
-async fn add_to_hours(connection: &mut Connection, at: Timestamp, lines: &[Line<'_>]) -> Result<(), StoreError> {
-    let mut sums: BTreeMap<_, UsageTally> = BTreeMap::new();
-    for line in lines {
-        if let Some((route, status)) = line.call {
-            sums.entry((line.account, line.key, route, status)).or_default().add(&line.tally);
+/// The first keys of the chains that lines belong to which the shared limiter must hear of: it counts a key's own use
+/// by its chain. A key that is not known is a chain of its own.
+async fn lineages(connection: &mut Connection, lines: &[UsageLine]) -> Result<BTreeMap<KeyId, KeyId>, StoreError> {
+    let told = lines.iter().filter(|line| line.key.detached && line.key.meter.is_none());
+    let keys: BTreeSet<KeyId> = told.map(|line| line.key.key).collect();
+    let keys: Vec<String> = keys.into_iter().map(|key| key.to_string()).collect();
+    let mut lineages = BTreeMap::new();
+    for keys in connection.chunks(&keys) {
+        let rows = query("SELECT id, lineage FROM keys WHERE id IN {list}");
+        for row in &rows.bind_list(keys.to_vec()).fetch_all(connection).await? {
+            let fields = Fields::of("keys", &["id"], row);
+            let id = fields.parse("id", |text| text.parse().ok())?;
+            lineages.insert(id, fields.parse("lineage", |text| text.parse().ok())?);
         }
     }
-    let sums: Vec<_> = sums.into_iter().collect();
-    let row = |((account, key, route, status), tally): &((AccountId, KeyId, &RouteName, StatusClass), UsageTally)| {
-        [
-            account.to_string().into(),
-            at.start_of_hour().as_micros().into(),
-            key.to_string().into(),
-            route.as_str().into(),
-            status.as_str().into(),
-            count_column(tally.calls).into(),
-            count_column(tally.calls_unenforced).into(),
-            count_column(tally.units_debited).into(),
-            count_column(tally.units_charged).into(),
-            count_column(tally.units_refunded).into(),
-            at.as_micros().into(),
-        ]
-    };
-    HOURS.rows(connection, &sums, row).await
+    Ok(lineages)
 }
 
 /// Moves the last use of the keys that let calls in. A line that only gives units back is no use.
 async fn touch_keys(connection: &mut Connection, at: Timestamp, lines: &[Line<'_>]) -> Result<(), StoreError> {
     let used = lines.iter().filter(|line| line.tally.calls > 0 || line.tally.calls_unenforced > 0);
-    let used: BTreeSet<KeyId> = used.map(|line| line.key).collect();
+    let used: BTreeSet<KeyId> = used.filter_map(|line| line.key).collect();
     let used: Vec<String> = used.into_iter().map(|key| key.to_string()).collect();
     for keys in connection.chunks(&used) {
         query(

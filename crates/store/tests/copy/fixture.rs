@@ -2,11 +2,13 @@
 
 use serde_json::json;
 use tollgate_domain::{
-    AccountId, Ban, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, NodeId, Period, PlanTable, RouteName,
-    SECOND_US, StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
+    AccountId, Ban, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, MeterName, NodeId, Period, PlanTable,
+    RequestRow, RouteName, SECOND_US, StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
 };
 use tollgate_store::{
-    AuditQuery, Idempotency, IdempotentAnswer, ImportedKey, NewAccount, NewAudit, NewKey, SeedQuery, Store,
+    AdminStore, AuditQuery, Channel, Credit, GroupBy, HistoryQuery, Idempotency, IdempotentAnswer, Identified,
+    ImportedKey, Link, LinkPurpose, NewAccount, NewAudit, NewKey, NewNotice, NoticeKind, SeedQuery, Session, Step,
+    UsageEvent,
 };
 
 /// Lines of the ledger, more than are copied at once.
@@ -60,17 +62,43 @@ fn batch(sequence: u64, lines: u64) -> UsageBatch {
             route: RouteName::new("events").expect("a good name"),
             status: if number.is_multiple_of(3) { StatusClass::ClientError } else { StatusClass::Success },
             period: period(),
+            meter: None,
             detached: false,
         },
         tally: UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() },
     };
     let end = Timestamp::from_secs(i64::try_from(sequence).expect("a small number") * 3_600);
     let node = NodeId::new(Timestamp::EPOCH, [9; 10]);
-    UsageBatch { node, sequence, start: end + -SECOND_US, end, lines: (0..lines).map(line).collect() }
+    UsageBatch {
+        node,
+        sequence,
+        start: end + -SECOND_US,
+        end,
+        lines: (0..lines).map(line).collect(),
+        requests: vec![request(sequence, end)],
+    }
+}
+
+/// A call that the request log keeps.
+fn request(sequence: u64, at: Timestamp) -> RequestRow {
+    RequestRow {
+        request: format!("req_{sequence}"),
+        at,
+        account: account_id(8),
+        key: key_id(8),
+        route: RouteName::new("events").expect("a good name"),
+        method: "GET".into(),
+        path: "/events/é".into(),
+        status: 200,
+        duration_us: 5,
+        units: 1,
+        period: Some(period()),
+        reason: None,
+    }
 }
 
 /// Fills an empty store.
-pub(crate) async fn fill(store: &dyn Store) {
+pub(crate) async fn fill(store: &dyn AdminStore) {
     for number in 0..KEYS {
         let account = NewAccount {
             id: account_id(number),
@@ -103,13 +131,120 @@ pub(crate) async fn fill(store: &dyn Store) {
     };
     let plans = PlanTable::default();
     store.import_keys(&[imported], &plans, Timestamp::EPOCH, &new_audit()).await.expect("the store answers");
-    for (sequence, lines) in (1..).zip([2_500, LINES - 2_501]) {
+    for (sequence, lines) in (1..).zip([2_500, LINES - 2_503]) {
         store.store_batch(&batch(sequence, lines)).await.expect("the store answers");
     }
+    fill_with_customers(store).await;
     for key in ["answered", "open"] {
         store.reserve_idempotency("scope", key, "hash", Timestamp::EPOCH).await.expect("the store answers");
     }
     store.complete_idempotency("scope", "answered", &answer()).await.expect("the store answers");
+}
+
+/// What customers leave behind.
+async fn fill_with_customers(store: &dyn AdminStore) {
+    let who = Identified {
+        subject: "sübject".into(),
+        email: "ównër8@example.com".into(),
+        email_verified: true,
+        name: None,
+        account_id_if_new: account_id(120),
+        at: Timestamp::EPOCH,
+    };
+    store.identify(&who, &new_audit()).await.expect("the store answers");
+    store.shared_secret("csrf", &[7; 32]).await.expect("the store answers");
+    let link = Link {
+        purpose: LinkPurpose::NewEmail,
+        email: "new@example.com".into(),
+        account: Some(account_id(8)),
+        created_at: Timestamp::EPOCH,
+        expires_at: Timestamp::from_secs(900),
+    };
+    for number in [1, 2] {
+        store.create_link(&[number; 32], &link, 5).await.expect("the store answers");
+    }
+    store.take_link(&[2; 32], Timestamp::EPOCH).await.expect("the store answers").expect("it opens");
+    let session =
+        Session { account: account_id(8), created_at: Timestamp::EPOCH, expires_at: Timestamp::from_secs(900) };
+    store.create_session(&[1; 32], &session).await.expect("the store answers");
+    store.record_events(&[event()], Timestamp::from_secs(9)).await.expect("the store answers");
+    let credit = Credit {
+        account: account_id(8),
+        meter: Some(tokens()),
+        period: period(),
+        units: Some(3),
+        at: Timestamp::from_secs(10),
+    };
+    store.credit(&credit, &new_audit()).await.expect("the store answers");
+    for channel in [Channel::Mail, Channel::Webhook] {
+        store.add_notice(&notice(channel)).await.expect("the store answers");
+    }
+}
+
+fn tokens() -> MeterName {
+    MeterName::new("tokens").expect("a good name")
+}
+
+fn event() -> UsageEvent {
+    UsageEvent {
+        id: "evënt".into(),
+        account: account_id(8),
+        key: Some(key_id(8)),
+        meters: [(tokens(), 70)].into(),
+        at: Timestamp::from_secs(8),
+        period: period(),
+        dimensions: [("model".into(), "large".into())].into(),
+        metadata: json!({ "a": "\u{0}" }),
+    }
+}
+
+fn notice(channel: Channel) -> NewNotice {
+    NewNotice {
+        account: account_id(8),
+        kind: NoticeKind::QuotaUsed { meter: Some(tokens()), percent: if channel == Channel::Mail { 75 } else { 90 } },
+        of: Timestamp::EPOCH,
+        detail: json!({ "used": 75 }),
+        at: Timestamp::EPOCH,
+        mail: channel == Channel::Mail,
+        webhook: channel == Channel::Webhook,
+    }
+}
+
+/// What a store tells of what customers did. It changes nothing but whose turn it is to deliver the notices.
+async fn told_of_customers(store: &dyn AdminStore) -> Vec<String> {
+    let query = HistoryQuery {
+        account: account_id(8),
+        from: Timestamp::EPOCH,
+        to: Timestamp::from_secs(1_000_000),
+        step: Step::Hour,
+        group_by: GroupBy::Dimension("model".into()),
+        meter: None,
+        key: None,
+        route: None,
+        dimensions: [].into(),
+    };
+    let by_key = HistoryQuery { group_by: GroupBy::Key, ..query.clone() };
+    let (from, to) = (query.from, query.to);
+    let mut told = vec![
+        format!("{:?}", store.shared_secret("csrf", &[9; 32]).await.expect("the store answers")),
+        format!("{:?}", store.session(&[1; 32], Timestamp::EPOCH).await.expect("the store answers")),
+        format!("{:?}", store.history(&query, 100).await.expect("the store answers")),
+        format!("{:?}", store.history(&by_key, 100).await.expect("the store answers")),
+        format!("{:?}", store.export(None, from, to, None, 1_000).await.expect("the store answers")),
+        format!("{:?}", store.lines(account_id(8), from, to, None, 1_000).await.expect("the store answers")),
+        format!("{:?}", store.request("req_1").await.expect("the store answers")),
+        format!("{:?}", store.record_events(&[event()], Timestamp::EPOCH).await.expect("the store answers")),
+    ];
+    assert!(told[1].contains("sübject") && told[2].contains("large") && told[6].contains("/events"), "{told:?}");
+    assert!(told[7].contains("Known") && told[3].contains("units: 70"), "{told:?}");
+    for channel in [Channel::Mail, Channel::Webhook] {
+        let claimed = store.claim_notices(channel, Timestamp::EPOCH, 0, 10).await.expect("the store answers");
+        assert_eq!(claimed.len(), 1, "{claimed:?}");
+        told.push(format!("{claimed:?}"));
+    }
+    let taken = store.take_link(&[2; 32], Timestamp::EPOCH).await.expect("the store answers");
+    assert_eq!(taken, None, "one that was used stays used");
+    told
 }
 
 fn answer() -> IdempotentAnswer {
@@ -117,28 +252,33 @@ fn answer() -> IdempotentAnswer {
 }
 
 /// Goes on using it: the next batch, and the next line of the audit trail.
-pub(crate) async fn store_more(store: &dyn Store) {
+pub(crate) async fn store_more(store: &dyn AdminStore) {
     assert!(!store.store_batch(&batch(2, 1)).await.expect("the store answers"), "the batch is known");
     assert!(store.store_batch(&batch(3, 10)).await.expect("the store answers"), "the batch is new");
+    assert!(!store.add_notice(&notice(Channel::Mail)).await.expect("the store answers"), "it is known");
+    let later = NewNotice { of: Timestamp::from_secs(1), mail: false, ..notice(Channel::Mail) };
+    assert!(store.add_notice(&later).await.expect("the store answers"), "it is new");
     store.set_ban(account_id(6), None, &new_audit()).await.expect("the store answers");
 }
 
 /// That two stores tell the same of everything.
-pub(crate) async fn check_same(one: &dyn Store, other: &dyn Store) {
-    let said = async |store: &dyn Store| {
-        let mut said = vec![
+pub(crate) async fn check_same(one: &dyn AdminStore, other: &dyn AdminStore) {
+    let said = async |store: &dyn AdminStore| {
+        let mut said = told_of_customers(store).await;
+        said.extend([
             format!("{:?}", store.accounts(None, 1_000).await.expect("the store answers")),
             format!("{:?}", store.keys(None, None, 1_000).await.expect("the store answers")),
             format!(
                 "{:?}",
                 store.audit(&AuditQuery { limit: 1_000, ..AuditQuery::default() }).await.expect("the store answers")
             ),
-        ];
+        ]);
         for number in (0..KEYS).chain([100, 101]) {
             let found = store.find_key(&hash(number)).await.expect("the store answers").expect("it is there");
             let query = SeedQuery {
                 account: found.account.id,
                 key: Some(found.key.id),
+                meter: None,
                 since: Timestamp::EPOCH,
                 resolution_us: 1,
                 period: period(),

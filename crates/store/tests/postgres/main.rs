@@ -4,6 +4,9 @@
 mod claim;
 mod corrupt;
 mod database;
+mod migrate;
+#[path = "../sqlite/migrated.rs"]
+mod migrated;
 mod open;
 mod outage;
 mod server;
@@ -77,10 +80,18 @@ fn batch(sequence: u64) -> UsageBatch {
         route: RouteName::new("events").expect("a good name"),
         status: StatusClass::Success,
         period: period(),
+        meter: None,
         detached: false,
     };
     let tally = UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() };
     let end = Timestamp::from_secs(sequence.try_into().expect("a small number"));
     let lines = vec![UsageLine { key, tally }];
-    UsageBatch { node: NodeId::new(Timestamp::EPOCH, [1; 10]), sequence, start: end + -SECOND_US, end, lines }
+    UsageBatch {
+        node: NodeId::new(Timestamp::EPOCH, [1; 10]),
+        sequence,
+        start: end + -SECOND_US,
+        end,
+        lines,
+        requests: Vec::new(),
+    }
 }

@@ -43,10 +43,10 @@ async fn many_processes_that_start_at_once_migrate_once() {
         .collect();
     for start in starts {
         let migrated = start.await.expect("no panic").expect("it migrates");
-        assert_eq!(migrated.to, 4);
+        assert_eq!(migrated.to, 5);
     }
     let again = PostgresStore::migrate(&settings).await.expect("it migrates");
-    assert_eq!(again, Migrated { from: 4, to: 4 });
+    assert_eq!(again, Migrated { from: 5, to: 5 });
 }
 
 #[tokio::test]

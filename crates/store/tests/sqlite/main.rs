@@ -1,6 +1,8 @@
 //! What only a `SQLite` file can do wrong: be missing, be in use, be another program's, be damaged, hold nonsense.
 
 mod corrupt;
+mod migrate;
+mod migrated;
 mod open;
 mod reopen;
 

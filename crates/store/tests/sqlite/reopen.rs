@@ -18,12 +18,20 @@ fn batch(sequence: u64) -> UsageBatch {
         route: RouteName::new("events").expect("a good name"),
         status: StatusClass::Success,
         period,
+        meter: None,
         detached: false,
     };
     let tally = UsageTally { calls: 1, units_debited: 1, units_charged: 1, ..UsageTally::default() };
     let end = Timestamp::from_secs(sequence.try_into().expect("a small number"));
     let lines = vec![UsageLine { key, tally }];
-    UsageBatch { node: NodeId::new(Timestamp::EPOCH, [1; 10]), sequence, start: end + -SECOND_US, end, lines }
+    UsageBatch {
+        node: NodeId::new(Timestamp::EPOCH, [1; 10]),
+        sequence,
+        start: end + -SECOND_US,
+        end,
+        lines,
+        requests: Vec::new(),
+    }
 }
 
 async fn check_kept(store: &SqliteStore, batches: u64) {

@@ -33,6 +33,7 @@ async fn an_account_reads_back_as_it_was_made(store: Arc<dyn Store>) {
         id: new.id,
         email: "Ada@Example.com".into(),
         name: Some("Owner 1".into()),
+        subject: None,
         created_at: at(0),
         assigned_plan: Some(plan("pro")),
         ban: None,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tollgate_store::{PostgresSettings, PostgresStore, SqliteSettings, SqliteStore, Store};
+use tollgate_store::{AdminStore, PostgresSettings, PostgresStore, SqliteSettings, SqliteStore};
 
 use crate::database::TestDatabase;
 
 /// A store that is empty and keeps an outbox, and is gone when this is.
 pub(crate) struct Opened {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn AdminStore>,
     _folder: Option<TempDir>,
     _database: Option<TestDatabase>,
 }
@@ -33,7 +33,7 @@ pub(crate) async fn postgres() -> Option<Opened> {
     Some(Opened { store: Arc::new(store), _folder: None, _database: Some(database) })
 }
 
-/// Runs each of these `async fn(Arc<dyn Store>)` on every backend.
+/// Runs each of these `async fn(Arc<dyn AdminStore>)`, or of a part of it, on every backend.
 macro_rules! on_every_backend {
     ($($test:ident),+ $(,)?) => {
         crate::backend::on_backend!(sqlite_file: $($test),+);
@@ -49,7 +49,7 @@ macro_rules! on_backend {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
                     if let Some(opened) = crate::backend::$backend().await {
-                        super::$test(std::sync::Arc::clone(&opened.store)).await;
+                        super::$test(opened.store.clone()).await;
                     }
                 }
             )+

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollgate_domain::{Account, DAY_US, KeyState, Period, Plan, PlanTable, QuotaPeriod, Timestamp};
+use tollgate_domain::{Account, Charged, DAY_US, KeyState, Period, Plan, PlanTable, QuotaPeriod, Timestamp};
 use tollgate_store::{AuditQuery, Change, ImportReport, ImportedAccount, ImportedKey, QuotaUsed, SeedQuery, Store};
 
 use crate::fixture::{
@@ -65,7 +65,7 @@ async fn imported_keys_work_and_what_they_used_is_charged(store: Arc<dyn Store>)
     let report = import(&*store, &[first, second]).await;
     let usage = |number, units, position| Change::Usage {
         account: account_id(number),
-        key: Some(key_id(number)),
+        of: Charged::Calls { key: Some(key_id(number)) },
         period: march(),
         units,
         position,
@@ -97,6 +97,7 @@ async fn imported_keys_work_and_what_they_used_is_charged(store: Arc<dyn Store>)
     let query = SeedQuery {
         account: account_id(1),
         key: Some(key_id(1)),
+        meter: None,
         since: hour(-999),
         resolution_us: 1,
         period: march(),
@@ -208,7 +209,13 @@ async fn imported_use_follows_the_plans_definition(store: Arc<dyn Store>) {
     let plans = table(QuotaPeriod::Rolling30Days);
     let report = store.import_keys(&[line], &plans, at(0), &audit("keys.import")).await.expect("the store answers");
     let rolling = Period { start: cycle_start, end: cycle_start.plus_micros(30 * DAY_US) };
-    let usage = Change::Usage { account: account_id(1), key: Some(key_id(1)), period: rolling, units: 5, position: 1 };
+    let usage = Change::Usage {
+        account: account_id(1),
+        of: Charged::Calls { key: Some(key_id(1)) },
+        period: rolling,
+        units: 5,
+        position: 1,
+    };
     assert_eq!(report.changes.last(), Some(&usage));
 
     // An account that calls already keeps what it used, and the import adds to it.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tollgate_domain::{Bucket, Glob, IpRules, Key, KeyLimits, Rate, Unit};
-use tollgate_store::{AuditQuery, CreateKey, KeyWithAccount, NewKey, Store};
+use tollgate_store::{AdminStore, AuditQuery, Change, CreateKey, KeyPatch, KeyWithAccount, NewKey, Store};
 
-use crate::fixture::{account_id, at, audit, hash, key_id, make_account, make_key, new_key};
+use crate::fixture::{account_id, at, audit, hash, key_id, make_account, make_key, new_key, told};
 
 crate::backend::on_every_backend! {
     a_key_reads_back_with_all_its_attributes_and_its_account,
@@ -16,6 +16,7 @@ crate::backend::on_every_backend! {
     a_hash_is_stored_once,
     keys_are_listed_in_pages_of_one_account_or_of_all,
     a_revocation_is_final_and_told_of_once,
+    a_key_is_changed_as_asked_by_its_own_account,
 }
 
 async fn a_key_reads_back_with_all_its_attributes_and_its_account(store: Arc<dyn Store>) {
@@ -162,4 +163,54 @@ async fn a_revocation_is_final_and_told_of_once(store: Arc<dyn Store>) {
     let query = AuditQuery { account: Some(id), before: None, limit: 100 };
     let trail = store.audit(&query).await.expect("the store answers");
     assert_eq!(trail.iter().filter(|entry| entry.action == "key.revoke").count(), 1);
+}
+
+async fn update(store: &dyn AdminStore, account: u8, key: u8, patch: &KeyPatch) -> Option<Key> {
+    store.update_key(account_id(account), key_id(key), patch, &audit("key.update")).await.expect("the store answers")
+}
+
+async fn a_key_is_changed_as_asked_by_its_own_account(store: Arc<dyn AdminStore>) {
+    let store = &*store;
+    for account in [1, 2] {
+        make_account(store, account).await;
+    }
+    let made = make_key(store, 1, account_id(1)).await;
+    told(store).await;
+    let patch = KeyPatch {
+        name: Some(None),
+        scopes: Some(vec![Glob::new("events*").expect("a good glob")]),
+        read_only: Some(true),
+        ip_rules: Some(IpRules { allow: vec!["10.0.0.0/8".parse().expect("a network")], deny: Vec::new() }),
+        expires_at: Some(Some(at(100))),
+        cap: Some(Some(7)),
+    };
+    assert_eq!(update(store, 2, 1, &patch).await, None, "it is not theirs");
+    assert_eq!(update(store, 1, 9, &patch).await, None);
+    assert_eq!(update(store, 1, 1, &KeyPatch::default()).await, Some(made.clone()));
+    assert_eq!(told(store).await, [], "nothing was changed");
+    let read = async || store.key(key_id(1)).await.expect("the store answers");
+    assert_eq!(read().await, Some(made.clone()));
+
+    let changed = update(store, 1, 1, &patch).await.expect("it is there");
+    let expected = Key {
+        name: None,
+        scopes: patch.scopes.clone().expect("it is given"),
+        read_only: true,
+        ip_rules: patch.ip_rules.clone().expect("it is given"),
+        expires_at: Some(at(100)),
+        limits: KeyLimits { cap: Some(7), ..made.limits },
+        ..made
+    };
+    assert_eq!(changed, expected);
+    assert_eq!(read().await, Some(expected.clone()));
+    assert_eq!(told(store).await, [Change::Key(hash(1))]);
+    let back = KeyPatch { expires_at: Some(None), cap: Some(None), ..KeyPatch::default() };
+    let changed = update(store, 1, 1, &back).await.expect("it is there");
+    assert_eq!(changed, Key { expires_at: None, limits: KeyLimits::default(), ..expected });
+
+    store.revoke_key(key_id(1), at(0), &audit("key.revoke")).await.expect("the store answers");
+    told(store).await;
+    let revoked = update(store, 1, 1, &patch).await.expect("it is there");
+    assert_eq!((revoked.expires_at, revoked.limits.cap), (None, None), "one that does not work stays as it is");
+    assert_eq!(told(store).await, []);
 }

@@ -23,6 +23,7 @@ fn line(spent: &Spent) -> UsageLine {
             route: route(if other_route { "reports" } else { "events" }),
             status: if failed { StatusClass::ServerError } else { StatusClass::Success },
             period: if later { april() } else { march() },
+            meter: None,
             detached: false,
         },
         tally: UsageTally {
@@ -40,7 +41,14 @@ fn batches(spent: &[Vec<Spent>]) -> Vec<UsageBatch> {
     numbered
         .map(|(sequence, spent)| {
             let end = hour(0).plus_micros(spent.iter().map(|spent| spent.0).max().unwrap_or(0) * HOUR_US / 60);
-            UsageBatch { node: node(1), sequence, start: hour(-1), end, lines: spent.iter().map(line).collect() }
+            UsageBatch {
+                node: node(1),
+                sequence,
+                start: hour(-1),
+                end,
+                lines: spent.iter().map(line).collect(),
+                requests: Vec::new(),
+            }
         })
         .collect()
 }
@@ -90,6 +98,7 @@ async fn check(spent: Vec<Vec<Spent>>, since_minutes: i64, resolution_minutes: i
         let query = SeedQuery {
             account: account_id(account),
             key: Some(key_id(key)),
+            meter: None,
             since: hour(0).plus_micros(since_minutes * HOUR_US / 60),
             resolution_us: resolution_minutes * HOUR_US / 60,
             period: march(),

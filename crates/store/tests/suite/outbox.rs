@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate_domain::{AccountId, Ban, PlanTable, UsageLine, UsageTally};
+use tollgate_domain::{AccountId, Ban, Charged, PlanTable, UsageLine, UsageTally};
 use tollgate_store::{Change, ImportedAccount, ImportedKey, NewKey, OutboxEntry, Store};
 
 use crate::fixture::{
     account_id, at, audit, batch, calls, hash, key_id, make_account, make_key, march, new_account, new_key, plan,
-    store_new,
+    store_new, told,
 };
 
 crate::backend::on_every_backend! {
@@ -17,15 +17,8 @@ crate::backend::on_every_backend! {
     an_import_tells_of_what_it_reports,
     only_what_was_told_is_taken_out,
     use_that_the_limiter_did_not_count_is_told_with_its_place,
+    use_of_a_rotated_key_is_told_by_its_chain,
     a_batch_that_is_given_up_half_way_tells_of_nothing,
-}
-
-/// What is told of, and then taken out.
-async fn told(store: &dyn Store) -> Vec<Change> {
-    let entries = store.outbox(1_000).await.expect("the store answers");
-    let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
-    store.clear_outbox(&ids).await.expect("the store answers");
-    entries.into_iter().map(|entry| entry.change).collect()
 }
 
 fn account(number: u8) -> Change {
@@ -102,7 +95,7 @@ async fn an_import_tells_of_what_it_reports(store: Arc<dyn Store>) {
     let report = store.import_keys(&keys, &plans, at(0), &audit("keys.import")).await.expect("the store answers");
     let usage = |number, position| Change::Usage {
         account: account_id(1),
-        key: Some(key_id(number)),
+        of: Charged::Calls { key: Some(key_id(number)) },
         period: march(),
         units: 40,
         position,
@@ -164,7 +157,7 @@ async fn use_that_the_limiter_did_not_count_is_told_with_its_place(store: Arc<dy
     }
     let usage = |account, key, units, position| Change::Usage {
         account: account_id(account),
-        key: Some(key_id(key)),
+        of: Charged::Calls { key: Some(key_id(key)) },
         period: march(),
         units,
         position,
@@ -172,6 +165,22 @@ async fn use_that_the_limiter_did_not_count_is_told_with_its_place(store: Arc<dy
     assert_eq!(told(store).await, [usage(1, 1, 3, 2), usage(2, 3, -4, 5)]);
     let used = store.quota_used(account_id(1), None, march()).await.expect("the store answers");
     assert_eq!((used.account, used.calls), (7 + 5 + 3 - 2 - 3, 7 + 5 + 3 + 9), "the ledger has them all the same");
+}
+
+async fn use_of_a_rotated_key_is_told_by_its_chain(store: Arc<dyn Store>) {
+    let store = &*store;
+    let id = make_account(store, 1).await.id;
+    make_key(store, 1, id).await;
+    store.rotate_key(key_id(1), &new_key(2, id), at(9), &audit("key.rotate")).await.expect("the store answers");
+    told(store).await;
+    let lines = (1..=3).map(|key| detached(calls(1, key, 5), 0)).collect();
+    store.store_batch(&batch(1, at(10), lines)).await.expect("the store answers");
+    let of = told(store).await.into_iter().map(|change| match change {
+        Change::Usage { of, .. } => of,
+        other => panic!("{other:?}"),
+    });
+    let expected = [1, 1, 3].map(|key| Charged::Calls { key: Some(key_id(key)) });
+    assert_eq!(of.collect::<Vec<_>>(), expected, "one that is not known is by itself");
 }
 
 async fn a_batch_that_is_given_up_half_way_tells_of_nothing(store: Arc<dyn Store>) {

@@ -23,18 +23,18 @@ fn definition(choice: u8) -> PeriodBasis {
 /// Units used in the open period, after a call that costs so much, and the period it was charged in.
 fn call(state: &mut AccountState, period: Period, cost: u64, now: Timestamp) -> (u64, Period) {
     let limits = limits();
-    match state.debit(&Debit { limits: &limits, key: None, period, cost }, now) {
+    match state.debit(&Debit { limits: &limits, key: None, meter: None, period, cost }, now) {
         Outcome::Admitted(admitted) => (admitted.standing[0].used, admitted.period),
         other => panic!("{other:?}"),
     }
 }
 
 async fn reseeded(store: &dyn Store, period: Period, now: Timestamp) -> AccountState {
-    let query = SeedQuery { account: account_id(1), key: None, since: now, resolution_us: 1, period };
+    let query = SeedQuery { account: account_id(1), key: None, meter: None, since: now, resolution_us: 1, period };
     let seed = store.seed(&query).await.expect("the store answers");
     let limits = limits();
     let mut state = AccountState::default();
-    state.seed(&Debit { limits: &limits, key: None, period, cost: 0 }, &seed, now);
+    state.seed(&Debit { limits: &limits, key: None, meter: None, period, cost: 0 }, &seed, now);
     state
 }
 

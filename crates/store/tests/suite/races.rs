@@ -1,15 +1,13 @@
 //! Many callers at once: what is counted before it is changed is counted once, and nobody is left waiting for another.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use tollgate_domain::{KeyState, PlanTable};
-use tollgate_store::{
-    CreateAccount, CreateKey, ImportedKey, NewAccount, NewKey, RotateKey, SeedQuery, Store, StoreError,
-};
+use tollgate_store::{CreateAccount, CreateKey, ImportedKey, NewAccount, NewKey, RotateKey, SeedQuery, Store};
 
 use crate::fixture::{
-    account_id, at, audit, batch, calls, hash, hour, key_id, make_account, make_key, march, new_account, new_key, node,
+    account_id, at, at_once, audit, batch, calls, hash, hour, key_id, make_account, make_key, march, new_account,
+    new_key, node,
 };
 
 crate::backend::on_every_backend! {
@@ -21,20 +19,6 @@ crate::backend::on_every_backend! {
     files_that_name_the_same_accounts_do_not_wait_for_each_other,
     batches_and_deletions_of_the_same_keys_do_not_wait_for_each_other,
     what_a_snapshot_holds_of_the_ledger_is_what_its_position_says,
-}
-
-/// Runs calls at once; what each gave.
-async fn at_once<T, F>(count: u8, call: impl Fn(u8) -> F) -> Vec<T>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, StoreError>> + Send + 'static,
-{
-    let calls: Vec<_> = (1..=count).map(|number| tokio::spawn(call(number))).collect();
-    let mut given = Vec::new();
-    for call in calls {
-        given.push(call.await.expect("no panic").expect("the store answers"));
-    }
-    given
 }
 
 async fn no_more_keys_are_made_than_the_plan_allows(store: Arc<dyn Store>) {
@@ -210,8 +194,14 @@ async fn what_a_snapshot_holds_of_the_ledger_is_what_its_position_says(store: Ar
                     assert!(store.store_batch(&batch).await?, "it is new");
                     continue;
                 }
-                let query =
-                    SeedQuery { account: account_id(1), key: None, since: hour(-1), resolution_us: 1, period: march() };
+                let query = SeedQuery {
+                    account: account_id(1),
+                    key: None,
+                    meter: None,
+                    since: hour(-1),
+                    resolution_us: 1,
+                    period: march(),
+                };
                 let seed = store.seed(&query).await?;
                 let used = seed.account.quota.map_or(0, |quota| quota.used);
                 assert_eq!(used, seed.ledger_position, "every line is one unit");

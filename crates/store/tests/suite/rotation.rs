@@ -130,8 +130,14 @@ async fn what_a_predecessor_used_counts_for_its_successor(store: Arc<dyn Store>)
         let used = store.quota_used(account, Some(key_id(key)), march()).await.expect("the store answers");
         assert_eq!((used.account, used.key), (112, 12), "key {key}");
         for resolution_us in [1, hour(1) - hour(0)] {
-            let query =
-                SeedQuery { account, key: Some(key_id(key)), since: hour(-100), resolution_us, period: march() };
+            let query = SeedQuery {
+                account,
+                key: Some(key_id(key)),
+                meter: None,
+                since: hour(-100),
+                resolution_us,
+                period: march(),
+            };
             let seed = store.seed(&query).await.expect("the store answers");
             let (_, spending) = seed.key.expect("the key was asked for");
             assert_eq!(spending.debits.iter().map(|debited| debited.units).sum::<u64>(), 12, "key {key}");

@@ -6,7 +6,7 @@ use tollgate_domain::limit::{Debited, QuotaUse, Seed, Spending};
 use tollgate_domain::{HOUR_US, Period, SECOND_US, Timestamp, UsageLine};
 use tollgate_store::{SeedQuery, Store};
 
-use crate::fixture::{account_id, april, at, batch, calls, hour, key_id, march, store_new};
+use crate::fixture::{account_id, april, at, batch, calls, hour, key_id, march, meter, store_new};
 
 crate::backend::on_every_backend! {
     an_account_without_a_past_has_an_empty_seed,
@@ -21,7 +21,7 @@ crate::backend::on_every_backend! {
 }
 
 fn query(since: Timestamp, resolution_us: i64) -> SeedQuery {
-    SeedQuery { account: account_id(1), key: None, since, resolution_us, period: march() }
+    SeedQuery { account: account_id(1), key: None, meter: None, since, resolution_us, period: march() }
 }
 
 async fn debits(store: &dyn Store, since: Timestamp, resolution_us: i64) -> Vec<(Timestamp, u64)> {
@@ -39,9 +39,15 @@ async fn quota(store: &dyn Store) -> Option<QuotaUse> {
 }
 
 async fn an_account_without_a_past_has_an_empty_seed(store: Arc<dyn Store>) {
-    let query = SeedQuery { key: Some(key_id(1)), ..query(at(0), 1) };
+    let query = SeedQuery { key: Some(key_id(1)), meter: Some(meter("tokens")), ..query(at(0), 1) };
     let empty = Spending::default();
-    let expected = Seed { since: at(0), account: empty.clone(), key: Some((key_id(1), empty)), ledger_position: 0 };
+    let expected = Seed {
+        since: at(0),
+        account: empty.clone(),
+        key: Some((key_id(1), empty.clone())),
+        meter: Some((meter("tokens").id(), empty)),
+        ledger_position: 0,
+    };
     assert_eq!(store.seed(&query).await.expect("the store answers"), expected);
 }
 
@@ -98,7 +104,7 @@ async fn a_key_and_its_account_are_told_apart(store: Arc<dyn Store>) {
             quota: quota(15),
         };
         let key = Spending { debits: vec![Debited { at: at(10), units: 3 }], quota: quota(3) };
-        let expected = Seed { since: at(0), account, key: Some((key_id(1), key)), ledger_position: 4 };
+        let expected = Seed { since: at(0), account, key: Some((key_id(1), key)), meter: None, ledger_position: 4 };
         assert_eq!(store.seed(&query).await.expect("the store answers"), expected);
     }
 }

@@ -27,8 +27,14 @@ async fn used(store: &dyn Store, account: u8, key: u8) -> QuotaUsed {
 }
 
 async fn debited(store: &dyn Store, account: u8) -> u64 {
-    let query =
-        SeedQuery { account: account_id(account), key: None, since: hour(-1_000), resolution_us: 1, period: march() };
+    let query = SeedQuery {
+        account: account_id(account),
+        key: None,
+        meter: None,
+        since: hour(-1_000),
+        resolution_us: 1,
+        period: march(),
+    };
     let seed = store.seed(&query).await.expect("the store answers");
     seed.account.debits.iter().map(|debited| debited.units).sum()
 }

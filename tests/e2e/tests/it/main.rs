@@ -3,13 +3,21 @@
 //! Files are named by what they hold the program to. What a unit, a property or a store test shows is not repeated.
 
 mod attacks;
+mod consumer;
 mod contract;
+mod customers;
 mod demo;
+mod history;
+mod jwt;
 mod keys;
 mod lifecycle;
 mod limits;
+mod meters;
+mod notices;
 mod operator;
 mod proxy;
+mod pyresolve;
 mod releaseradar;
 mod reload;
 mod support;
+mod weather;
