@@ -146,7 +146,7 @@ pub(crate) struct NewKeySchema {
     #[schema(max_items = 256)]
     ip_deny: Option<Vec<String>>,
     /// Units it may use a period, of the account's quota.
-    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64)]
     cap: Option<u64>,
 }
 
@@ -172,7 +172,7 @@ pub(crate) struct KeyChangeSchema {
     #[schema(max_items = 256)]
     ip_deny: Option<Vec<String>>,
     /// Units it may use a period, of the account's quota.
-    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64)]
     cap: Option<u64>,
 }
 

@@ -92,7 +92,7 @@ pub(crate) struct KeyRequestSchema {
     #[schema(minimum = 0)]
     burst: Option<u64>,
     /// Units it may use a period, of the account's quota.
-    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64)]
     cap: Option<u64>,
 }
 
