@@ -15,7 +15,7 @@ use tollgate_domain::limit::{AccountState, Debit, Outcome, Seed, Spending};
 use tollgate_domain::{DAY_US, KeyId, Period, SECOND_US, Timestamp};
 
 use crate::limiter::{Health, Limiter, LimiterDown, SavedSubject, Subject};
-use crate::prefetch::prefetch;
+use crate::prefetch::Ahead;
 use subjects::{Crowd, Entry, Subjects};
 
 /// The client clock is written at most this often, so that its cache line is shared, not fought over.
@@ -146,8 +146,8 @@ impl Limiter for InProcess {
         Handle(self.subjects(subject).open(subject, self.crowd(now)))
     }
 
-    fn prefetch(&self, handle: &Handle) {
-        prefetch(&*handle.0);
+    fn ahead(&self, handle: &Handle) -> Ahead {
+        Ahead::of(&*handle.0)
     }
 
     async fn debit(&self, handle: &Handle, debit: &Debit<'_>, now: Timestamp) -> Result<Outcome, LimiterDown> {

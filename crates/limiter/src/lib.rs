@@ -13,4 +13,4 @@ pub use self::redis::{
 pub use in_process::{Handle, InProcess, InProcessSettings};
 pub use limiter::{Health, Limiter, LimiterDown, SavedSubject, Subject};
 pub use peek::{Peek, Peeked};
-pub use prefetch::prefetch;
+pub use prefetch::{Ahead, prefetch};

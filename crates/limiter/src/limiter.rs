@@ -5,6 +5,8 @@ use std::future::Future;
 use tollgate_domain::limit::{Debit, Outcome, Seed};
 use tollgate_domain::{AccountId, KeyId, Period, Timestamp};
 
+use crate::prefetch::Ahead;
+
 /// Whose limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
@@ -55,8 +57,11 @@ pub trait Limiter: Send + Sync + 'static {
     /// The handle of a subject. It stays good as long as it is kept.
     fn open(&self, subject: Subject) -> Self::Handle;
 
-    /// Hears that a debit will come soon, to fetch what it will read.
-    fn prefetch(&self, _handle: &Self::Handle) {}
+    /// Where what a debit reads stands in memory, so that it can be fetched before it comes, and even before the handle
+    /// has been read. Nothing where a debit is no matter of memory.
+    fn ahead(&self, _handle: &Self::Handle) -> Ahead {
+        Ahead::NOTHING
+    }
 
     /// Debits a call. [`Outcome::Unseeded`] asks for [`Self::seed`] and another try; it never comes for a client address.
     /// `now` is to be read right before: a reading more than ten seconds behind another of the same subject is taken

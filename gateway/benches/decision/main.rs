@@ -35,6 +35,11 @@ use made_up::MadeUpKeys;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Its options, too.
+#[expect(unsafe_code, reason = "the allocator reads its options from the one symbol of this name")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_OPTIONS: &[u8; 31] = b"thp:always,percpu_arena:percpu\0";
+
 /// Calls that are made ready at a time, outside of what is measured. A gateway decides on a head that it has just read
 /// from a socket, so these heads must still be in the processor's cache when their turn comes; what it remembers of
 /// the keys is as cold as it would be. Thousands at a time would be cold themselves and hide the difference.

@@ -38,7 +38,7 @@ impl<L: Limiter> Directory<L> {
             return Ok(Some(self.current(entry, snapshot)));
         }
         let _one_at_a_time = entry.confirming.lock().await;
-        if let Some(newer) = self.keys.get(hash, |_| {}).filter(|newer| !Arc::ptr_eq(newer, &entry)) {
+        if let Some(newer) = self.keys.get(hash).filter(|newer| !Arc::ptr_eq(newer, &entry)) {
             // Whoever went first has put a confirmed one in its place.
             return Ok(Some(self.current(newer, snapshot)));
         }

@@ -9,7 +9,7 @@ use tollgate_domain::limit::LimitSet;
 use tollgate_domain::{
     Account, Entitlement, Key, KeyHash, KeyId, Period, PeriodBasis, Plan, QuotaPeriod, Timestamp, entitlement,
 };
-use tollgate_limiter::{Limiter, Subject};
+use tollgate_limiter::{Ahead, Limiter, Subject};
 
 use super::epochs::Epoch;
 use super::table::Remembered;
@@ -22,6 +22,8 @@ pub struct AccountEntry<L: Limiter> {
     pub account: Account,
     /// Its limits' state.
     pub handle: L::Handle,
+    /// Where that is read.
+    ahead: Ahead,
     /// Its id as the upstream is told it.
     pub id_header: HeaderValue,
     /// One seeding at a time.
@@ -33,7 +35,8 @@ impl<L: Limiter> AccountEntry<L> {
     pub(super) fn new(account: Account, limiter: &L) -> Self {
         let id_header = header_of(&account.id.to_string());
         let handle = limiter.open(Subject::Account(account.id));
-        Self { account, handle, id_header, seeding: tokio::sync::Mutex::new(()), stale: AtomicBool::new(false) }
+        let ahead = limiter.ahead(&handle);
+        Self { account, handle, ahead, id_header, seeding: tokio::sync::Mutex::new(()), stale: AtomicBool::new(false) }
     }
 
     pub(super) fn is_stale(&self) -> bool {
@@ -191,6 +194,10 @@ impl<L: Limiter> Remembered for KeyEntry<L> {
 
     fn take_use(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
+    }
+
+    fn ahead(&self) -> Ahead {
+        self.owner.ahead
     }
 }
 

@@ -154,7 +154,7 @@ impl<L: Limiter> Directory<L> {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<Option<Arc<KeyEntry<L>>>, DirectoryError> {
-        let Some(entry) = self.keys.get(hash, |entry| self.limiter.prefetch(entry.handle())) else {
+        let Some(entry) = self.keys.get(hash) else {
             return self.find_uncached(hash, snapshot, now).await;
         };
         if self.epochs.holds(entry.epoch()) && self.feed.is_live(now) {
@@ -188,7 +188,7 @@ impl<L: Limiter> Directory<L> {
                 return Ok(None);
             }
             let _the_only_reader = self.being_read.get_value_or_guard_async(hash).await;
-            match self.keys.get(hash, |_| {}) {
+            match self.keys.get(hash) {
                 Some(entry) if self.epochs.since(entry.epoch()) != Since::Change => {
                     return Ok(Some(self.current(entry, snapshot)));
                 }

@@ -1,14 +1,15 @@
-//! The keys that are remembered, found by hash: bounded, and laid out so that a search reads one line of memory.
+//! The keys that are remembered, found by hash: bounded, and laid out so that a search reads two lines of memory.
 //!
-//! A bucket is one such line: seven entries and a byte of each one's hash, so that an entry is looked at only when it
-//! is most likely the one. Each hash has two buckets; the second is used while the first is full. When there is no room
+//! A bucket is a pair of such lines that are fetched together: seven entries and a byte of each one's hash, so that an
+//! entry is looked at only when it is most likely the one, and where the memory stands that is read after the entry's, so
+//! that both are fetched at the same time. Each hash has two buckets; the second is used while the first is full. When there is no room
 //! left, an entry goes that nobody has asked for since it was last looked at. It knows nothing of what is remembered.
 
 use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockWriteGuard};
 use tollgate_domain::KeyHash;
-use tollgate_limiter::prefetch;
+use tollgate_limiter::{Ahead, prefetch};
 
 /// Each is locked by itself; the table of one is small enough to grow without holding anybody up for long.
 const SHARDS: usize = 256;
@@ -31,6 +32,9 @@ pub(super) trait Remembered {
 
     /// Whether somebody has asked for it since this was last called.
     fn take_use(&self) -> bool;
+
+    /// What is read after it.
+    fn ahead(&self) -> Ahead;
 }
 
 /// A bounded table of entries.
@@ -49,13 +53,14 @@ struct Shard<T> {
     len: usize,
 }
 
-/// One line of memory. What has another tag than a hash is not it.
-#[repr(C, align(64))]
+/// Two lines of memory. What has another tag than a hash is not it.
+#[repr(C, align(128))]
 struct Bucket<T> {
     tags: [u8; WAYS],
     /// The way that is looked at next for an entry that can go.
     hand: u8,
     entries: [Option<Arc<T>>; WAYS],
+    ahead: [Ahead; WAYS],
 }
 
 impl<T> Bucket<T> {
@@ -97,6 +102,13 @@ impl Place {
     }
 }
 
+impl<T: Remembered> Bucket<T> {
+    fn put(&mut self, way: usize, entry: Arc<T>) {
+        self.ahead[way] = entry.ahead();
+        self.entries[way] = Some(entry);
+    }
+}
+
 impl<T: Remembered> Table<T> {
     /// An empty table of at most about so many entries: as many for each of its shards, rounded down.
     pub(super) fn new(bound: usize) -> Self {
@@ -111,24 +123,27 @@ impl<T: Remembered> Table<T> {
         prefetch(&shard.buckets[shard.index(place.first)]);
     }
 
-    /// Has the processor fetch the entry that [`Self::get`] is most likely to find, once the line it stands in is there.
+    /// Has the processor fetch the entry that [`Self::get`] is most likely to find, and what is read after it, once the
+    /// lines it stands in are there.
     pub(super) fn prefetch_entry(&self, hash: &KeyHash) {
         let place = Place::of(hash);
         let shard = self.shards[place.shard].0.read();
         let bucket = &shard.buckets[shard.index(place.first)];
-        if let Some(entry) = bucket.ways_of(place.tag).next().and_then(|way| bucket.entries[way].as_deref()) {
+        let way = bucket.ways_of(place.tag).next();
+        if let Some((way, entry)) = way.and_then(|way| Some((way, bucket.entries[way].as_deref()?))) {
             prefetch(entry);
+            bucket.ahead[way].fetch();
         }
     }
 
-    /// The entry of this hash, if it is remembered. `foresee` is shown it as early as can be.
-    pub(super) fn get(&self, hash: &KeyHash, foresee: impl FnOnce(&T)) -> Option<Arc<T>> {
+    /// The entry of this hash, if it is remembered.
+    pub(super) fn get(&self, hash: &KeyHash) -> Option<Arc<T>> {
         let place = Place::of(hash);
         let shard = self.shards[place.shard].0.read();
         let (bucket, way) = shard.find(hash, place)?;
         let entry = shard.buckets[bucket].entries[way].as_ref()?;
         // Before anything is written: the processor does not read ahead of a locked write.
-        foresee(entry);
+        shard.buckets[bucket].ahead[way].fetch();
         entry.note_use();
         Some(Arc::clone(entry))
     }
@@ -138,7 +153,7 @@ impl<T: Remembered> Table<T> {
         let place = Place::of(entry.hash());
         let mut shard = self.write(place);
         if let Some((bucket, way)) = shard.find(entry.hash(), place) {
-            shard.buckets[bucket].entries[way] = Some(entry);
+            shard.buckets[bucket].put(way, entry);
             return;
         }
         if shard.len >= self.shard_bound {
@@ -158,7 +173,7 @@ impl<T: Remembered> Table<T> {
         let place = Place::of(known.hash());
         let mut shard = self.write(place);
         if let Some((bucket, way)) = shard.find_same(known, place) {
-            shard.buckets[bucket].entries[way] = Some(by);
+            shard.buckets[bucket].put(way, by);
         }
     }
 
@@ -229,7 +244,7 @@ impl<T: Remembered> Shard<T> {
         });
         let (bucket, way) = vacancy.or_else(|| self.evict(place.first, 1)).expect("a full bucket has an entry to go");
         self.buckets[bucket].tags[way] = place.tag;
-        self.buckets[bucket].entries[way] = Some(entry);
+        self.buckets[bucket].put(way, entry);
         self.len += 1;
     }
 
@@ -280,7 +295,8 @@ impl<T: Remembered> Shard<T> {
 }
 
 fn vacant<T>(count: usize) -> Box<[Bucket<T>]> {
-    let bucket = || Bucket { tags: [VACANT; WAYS], hand: 0, entries: [const { None }; WAYS] };
+    let bucket =
+        || Bucket { tags: [VACANT; WAYS], hand: 0, entries: [const { None }; WAYS], ahead: [Ahead::NOTHING; WAYS] };
     (0..count).map(|_| bucket()).collect()
 }
 
@@ -307,6 +323,10 @@ mod tests {
         fn take_use(&self) -> bool {
             self.used.swap(false, Ordering::Relaxed)
         }
+
+        fn ahead(&self) -> Ahead {
+            Ahead::of(self)
+        }
     }
 
     fn hash(number: u32) -> KeyHash {
@@ -325,7 +345,7 @@ mod tests {
     }
 
     fn knows(table: &Table<Item>, hash: KeyHash) -> bool {
-        table.get(&hash, |_| {}).is_some_and(|found| found.hash == hash)
+        table.get(&hash).is_some_and(|found| found.hash == hash)
     }
 
     #[test]
@@ -353,7 +373,7 @@ mod tests {
         for number in 10_000..60_000 {
             table.insert(item(hash(number)));
             for wanted in 0..4 {
-                table.get(&hash((number * 4 + wanted) % 10_000), |_| {});
+                table.get(&hash((number * 4 + wanted) % 10_000));
             }
         }
         assert!(table.len() <= SHARDS * 100);
@@ -385,7 +405,7 @@ mod tests {
         table.replace(&first, Arc::clone(&second));
         table.replace(&first, Arc::clone(&third));
         table.remove_same(&first);
-        let found = table.get(&hash(1), |_| {}).expect("it is remembered");
+        let found = table.get(&hash(1)).expect("it is remembered");
         assert!(Arc::ptr_eq(&found, &second));
         table.insert(third);
         table.remove_same(&second);
@@ -393,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_one_line() {
-        assert_eq!((size_of::<Bucket<Item>>(), align_of::<Bucket<Item>>()), (64, 64));
+    fn a_bucket_is_a_pair_of_lines() {
+        assert_eq!((size_of::<Bucket<Item>>(), align_of::<Bucket<Item>>()), (128, 128));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
-use crate::fleet::Plan;
+use crate::fleet::{Fleet, Plan};
 use crate::http::{Connection, Request};
 use crate::load::{Next, calls_of};
 use crate::policy;
@@ -77,7 +77,9 @@ pub fn latencies(turns: usize) -> Vec<Latency> {
 /// What calls of one account at one gateway cost Redis.
 #[derive(Clone, Copy, Debug)]
 pub struct Commands {
-    /// Scripts that Redis ran.
+    /// Commands that the gateway's limiter sent, by its own count.
+    pub limiter: f64,
+    /// Scripts that Redis ran, whoever sent them: the key cache, the change stream and the list of nodes have theirs.
     pub scripts: f64,
     /// Calls that went on.
     pub calls: f64,
@@ -96,7 +98,8 @@ pub fn commands(mode: Mode, clients: usize, calls: usize) -> Commands {
     for _ in 0..WARM_UP {
         fleet.gateways[0].get("/events/1", &key).expect(200);
     }
-    let before = fleet.own_redis().script_calls();
+    let sent = |fleet: &Fleet| fleet.gateways[0].metrics().sum("tollgate_limiter_commands_total", &[]);
+    let (sent_before, before) = (sent(&fleet), fleet.own_redis().script_calls());
     let began = Instant::now();
     let made = AtomicUsize::new(0);
     let calls = calls_of(&fleet.addresses(), clients, &[&key.raw], |_| {
@@ -104,8 +107,8 @@ pub fn commands(mode: Mode, clients: usize, calls: usize) -> Commands {
         if is_over { Next::Stop } else { Next::Go }
     });
     let took = began.elapsed();
-    let scripts = fleet.own_redis().script_calls() - before;
+    let (limiter, scripts) = (sent(&fleet) - sent_before, fleet.own_redis().script_calls() - before);
     let number = |count: u64| f64::from(u32::try_from(count).expect("a measurement makes few calls"));
     assert!(calls.iter().all(crate::Call::is_admitted), "every call goes on");
-    Commands { scripts: number(scripts), calls: number(calls.len() as u64), seconds: took.as_secs_f64() }
+    Commands { limiter, scripts: number(scripts), calls: number(calls.len() as u64), seconds: took.as_secs_f64() }
 }
