@@ -5,7 +5,7 @@ const LINE_BYTES: usize = 64;
 /// Bits of an address that tell where; those above it are free on every processor that prefetches here.
 const ADDRESS_BITS: u32 = 48;
 
-/// Has the processor fetch all of a value that stands at the start of a line. It changes nothing but the time that
+/// Has the processor fetch all of a value. It changes nothing but the time that
 /// the next reading takes, and on processors that cannot be told so, not even that.
 #[inline]
 pub fn prefetch<T>(value: &T) {
@@ -24,8 +24,12 @@ impl Ahead {
     /// A value.
     #[inline]
     pub fn of<T>(value: &T) -> Self {
-        let address = std::ptr::from_ref(value).addr() as u64 & ((1 << ADDRESS_BITS) - 1);
-        Self(address | (size_of::<T>().div_ceil(LINE_BYTES) as u64) << ADDRESS_BITS)
+        let start = std::ptr::from_ref(value).addr();
+        // From the line it begins in to the one it ends in: it may begin anywhere in its first.
+        let within_line = start % LINE_BYTES;
+        let lines = (within_line + size_of::<T>()).div_ceil(LINE_BYTES) as u64;
+        let address = (start - within_line) as u64 & ((1 << ADDRESS_BITS) - 1);
+        Self(address | lines << ADDRESS_BITS)
     }
 
     /// Has the processor fetch it.
