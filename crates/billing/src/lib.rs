@@ -1,0 +1,1 @@
+//! Stripe, from both sides.
