@@ -181,7 +181,7 @@ impl Issued {
         let view = IssuedView {
             view: KeyView::new(&key, shared.now()),
             email: account.email.clone(),
-            plan: entitlement(account, &shared.policy().plans).plan().map(|plan| plan.name.to_string()),
+            plan: entitlement(account, &shared.policy().plans, shared.now()).plan().map(|plan| plan.name.to_string()),
             replaces,
             key: plain.reveal().to_owned(),
         };

@@ -204,14 +204,14 @@ pub(crate) async fn of_account(
         limits: &shared_limits,
         key: own_limits.as_ref().map(|(id, limits)| (*id, limits)),
         meter: None,
-        period: account.period_basis(plan).period_at(now),
+        period: entitlement.period_basis(account).period_at(now),
         cost: 0,
     };
     let (period, standings) = match look(shared, account, &debit, now).await {
         Some(known) => known,
         None => from_ledger(shared, account, &debit, now).await?,
     };
-    let has_access = matches!(entitlement, Entitlement::Plan(_)) && account.ban.is_none();
+    let has_access = entitlement.has_access() && account.ban.is_none();
     let mut limits: Vec<LimitView> = standings
         .iter()
         .map(|standing| limit_view(standing, plan.limits.quota.limit, period, has_access, now))

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tollgate_domain::{Account, Entitlement, Interval, Key, KeyState, Plan, PlanTable, Timestamp, entitlement};
+use tollgate_domain::{
+    Account, Entitlement, Interval, Key, KeyState, Lapse, Plan, PlanTable, Source, Subscription, SubscriptionItem,
+    Timestamp, entitlement,
+};
 use utoipa::ToSchema;
+
+use crate::standing::PeriodView;
 
 /// An account as operators see it in a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -15,12 +20,89 @@ pub(crate) struct AccountView {
     email: String,
     name: Option<String>,
     created_at: String,
+    /// Where periods of `quota_period = "rolling-30d"` begin: its creation, or the earliest imported cycle.
+    rolling_anchor: String,
     plan: AccountPlanView,
     /// `active`, `banned`, or `no_access` where the plan has no API access or there is no plan.
     state: &'static str,
     ban: Option<BanView>,
     stripe_customer_id: Option<String>,
+    /// The subscription that an import named.
     subscription: Option<String>,
+    /// What Stripe says of its subscriptions, those that ended too.
+    subscriptions: Vec<SubscriptionView>,
+}
+
+/// A subscription, as Stripe was last read.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = SubscriptionFacts)]
+pub(crate) struct SubscriptionView {
+    id: String,
+    /// In Stripe's words.
+    status: &'static str,
+    created_at: String,
+    items: Vec<SubscriptionItemView>,
+    /// The price that last named a plan.
+    plan_price: Option<String>,
+    /// The plan it gives now.
+    gives: Option<String>,
+    /// Why it gives none now: `incomplete`, `grace_over`, `unpaid`, `paused`, `ended`, `disputed`, `refunded` or
+    /// `unknown_price`.
+    lapse: Option<&'static str>,
+    /// When the oldest invoice that is still open after a failed attempt was finalised.
+    failing_since: Option<String>,
+    /// Until when it gives its plan although charging it failed.
+    grace_until: Option<String>,
+    /// When it ends, if that is decided.
+    cancel_at: Option<String>,
+    trial_end: Option<String>,
+    withheld: Option<WithheldView>,
+}
+
+/// A line of a subscription.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = SubscriptionItem)]
+struct SubscriptionItemView {
+    id: String,
+    price: String,
+    period: PeriodView,
+}
+
+/// What was done to a subscription's payment.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Withheld)]
+struct WithheldView {
+    at: String,
+    /// `dispute` or `refund`.
+    cause: &'static str,
+}
+
+impl SubscriptionView {
+    /// The facts, and what follows from them now.
+    pub(crate) fn new(facts: &Subscription, plans: &PlanTable, now: Timestamp) -> Self {
+        let given = facts.gives(plans, now);
+        let item = |item: &SubscriptionItem| SubscriptionItemView {
+            id: item.id.to_string(),
+            price: item.price.to_string(),
+            period: item.period.into(),
+        };
+        Self {
+            id: facts.id.to_string(),
+            status: facts.status.as_str(),
+            created_at: facts.created_at.to_string(),
+            items: facts.items.iter().map(item).collect(),
+            plan_price: facts.plan_price.as_deref().map(Into::into),
+            gives: given.as_ref().ok().map(|given| given.plan.name.to_string()),
+            lapse: given.err().map(Lapse::as_str),
+            failing_since: facts.failing_since.map(|at| at.to_string()),
+            grace_until: facts.grace_until(plans).map(|at| at.to_string()),
+            cancel_at: facts.cancel_at.map(|at| at.to_string()),
+            trial_end: facts.trial_end.map(|at| at.to_string()),
+            withheld: facts
+                .withheld
+                .map(|withheld| WithheldView { at: withheld.at.to_string(), cause: withheld.cause.as_str() }),
+        }
+    }
 }
 
 /// Which plan an account is on, and why.
@@ -29,9 +111,11 @@ pub(crate) struct AccountView {
 pub(crate) struct AccountPlanView {
     /// What an operator set.
     assigned: Option<String>,
+    /// Until when that holds; null where it does until lifted.
+    assigned_until: Option<String>,
     /// What holds.
     effective: Option<String>,
-    /// `assigned`, `default`, `assigned_plan_gone` (the default holds in its place) or `none`.
+    /// `assigned`, `subscription`, `default`, `assigned_plan_gone` (the default holds in its place) or `none`.
     why: &'static str,
 }
 
@@ -45,38 +129,43 @@ struct BanView {
 
 impl AccountView {
     /// The account under the plans in force.
-    pub(crate) fn new(account: &Account, plans: &PlanTable) -> Self {
-        let entitlement = entitlement(account, plans);
-        let state = match &entitlement {
+    pub(crate) fn new(account: &Account, plans: &PlanTable, now: Timestamp) -> Self {
+        let entitlement = entitlement(account, plans, now);
+        let state = match entitlement.has_access() {
             _ if account.ban.is_some() => "banned",
-            Entitlement::Plan(_) => "active",
-            Entitlement::None(_) => "no_access",
+            true => "active",
+            false => "no_access",
         };
         Self {
             id: account.id.to_string(),
             email: account.email.clone(),
             name: account.name.clone(),
             created_at: account.created_at.to_string(),
-            plan: AccountPlanView::new(account, &entitlement),
+            rolling_anchor: account.rolling_anchor.to_string(),
+            plan: AccountPlanView::new(account, &entitlement, now),
             state,
             ban: account.ban.as_ref().map(|ban| BanView { at: ban.at.to_string(), reason: ban.reason.clone() }),
             stripe_customer_id: account.stripe_customer.clone(),
             subscription: account.stripe_subscription.clone(),
+            subscriptions: account.subscriptions.iter().map(|facts| SubscriptionView::new(facts, plans, now)).collect(),
         }
     }
 }
 
 impl AccountPlanView {
-    fn new(account: &Account, entitlement: &Entitlement) -> Self {
+    fn new(account: &Account, entitlement: &Entitlement, now: Timestamp) -> Self {
+        let holds = account.assigned_until.is_none_or(|until| now < until);
         let effective = entitlement.plan().map(|plan| &plan.name);
-        let why = match (&account.assigned_plan, effective) {
-            (Some(assigned), Some(effective)) if assigned == effective => "assigned",
-            (Some(_), _) => "assigned_plan_gone",
-            (None, Some(_)) => "default",
-            (None, None) => "none",
+        let why = match (entitlement.source, &account.assigned_plan) {
+            (Source::Operator, _) => "assigned",
+            (Source::Subscription, _) => "subscription",
+            (Source::Default | Source::Nothing, Some(_)) if holds => "assigned_plan_gone",
+            (Source::Default, _) => "default",
+            (Source::Nothing, _) => "none",
         };
         Self {
             assigned: account.assigned_plan.as_ref().map(ToString::to_string),
+            assigned_until: account.assigned_until.map(|until| until.to_string()),
             effective: effective.map(ToString::to_string),
             why,
         }

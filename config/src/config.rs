@@ -7,6 +7,7 @@ use tollgate_domain::PlanTable;
 
 use crate::admin::{AdminConfig, MetricsConfig};
 use crate::auth::AuthConfig;
+use crate::billing::BillingConfig;
 use crate::cors::Cors;
 use crate::diagnostics::Diagnostic;
 use crate::gateway::GatewayConfig;
@@ -91,6 +92,8 @@ pub struct Settings {
     pub portal: PortalConfig,
     /// `[usage]`
     pub usage: UsageConfig,
+    /// `[billing]`
+    pub billing: BillingConfig,
 }
 
 impl Settings {
@@ -109,14 +112,21 @@ impl Settings {
 }
 
 /// What a reload swaps whole.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// `[plans]`, and `default_plan` of `[accounts]`.
+    /// `[plans]`, `default_plan` of `[accounts]`, and `grace` of `[billing.stripe]`.
     pub plans: PlanTable,
     /// `[[routes]]`, in file order.
     pub routes: Vec<Route>,
     /// `[cors]`; `None` answers no preflight.
     pub cors: Option<Cors>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let plans = PlanTable::default().with_grace(BillingConfig::default().grace_us());
+        Self { plans, routes: Vec::new(), cors: None }
+    }
 }
 
 impl Policy {
@@ -129,8 +139,10 @@ impl Policy {
     }
 }
 
-/// The keys whose values differ, such as `gateway.listen`: what needs a restart to take effect.
+/// The keys whose values differ, such as `gateway.listen`: what needs a restart to take effect. Grace does not, as the
+/// policy has it too.
 pub fn changed_settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let (old, new) = (render::settings(old), render::settings(new));
-    old.iter().zip(&new).filter(|(old, new)| old != new).map(|((key, _), _)| *key).collect()
+    let changed = old.iter().zip(&new).filter(|(old, new)| old != new).map(|((key, _), _)| *key);
+    changed.filter(|key| *key != render::GRACE).collect()
 }

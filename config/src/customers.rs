@@ -1,5 +1,6 @@
 //! What only shows between the sections that customers are served by, the routes and the plans.
 
+use crate::billing::BilledMeter;
 use crate::config::Settings;
 use crate::item::Item;
 use crate::meters;
@@ -24,6 +25,7 @@ pub(crate) fn check(
     if root.reader.syntax.errors.is_empty() {
         check_jwt_routes(root, unknown, routes);
         check_mail(root, unknown, settings);
+        check_stripe(root, unknown, settings, plans);
     }
 }
 
@@ -38,6 +40,17 @@ fn check_meters(root: &Table<'_>, settings: &Settings, routes: &[PlacedRoute], p
     for (meter, item) in settings.usage.client_reported.iter().zip(items) {
         known.check(meter, item.offset(), root.reader);
     }
+    let billed = stripe_section(root).and_then(|item| item.table("billing.stripe")?.take("meters"));
+    let billed = billed.filter(Item::is_table).and_then(|item| item.table("billing.stripe.meters"));
+    for (key, item) in billed.iter().flat_map(Table::own_keys) {
+        if let Some(BilledMeter::Named(meter)) = BilledMeter::new(key) {
+            known.check_billed(&meter, item.key_offset, root.reader);
+        }
+    }
+}
+
+fn stripe_section<'c>(root: &Table<'c>) -> Option<Item<'c>> {
+    root.section("billing").take("stripe").filter(Item::is_table)
 }
 
 /// The backend's token opens less than the operators'; one text for both would open everything.
@@ -85,23 +98,63 @@ fn check_jwt_routes(root: &Table<'_>, unknown: &UnknownKeys, routes: &[PlacedRou
 
 fn check_mail(root: &Table<'_>, unknown: &UnknownKeys, settings: &Settings) {
     let Some(item) = root.take("mail").filter(Item::is_table) else { return };
-    let gateway = root.section("gateway");
-    let given = gateway.take("public_url");
-    let url = settings.gateway.public_url.as_ref();
-    if let Some(given) = given.as_ref().filter(|_| url.is_some_and(is_in_the_clear)) {
+    if let Some(given) = public_url_in_the_clear(root, settings) {
         let warning = "who opens a mailed link here is not signed in: browsers keep no session without https://";
         given.reader.warning(given.offset(), warning);
     }
-    if given.is_none() {
+    check_public_url(
+        &item,
+        root,
+        unknown,
+        settings,
+        "[mail] needs `public_url` in [gateway]: where the links in mail lead",
+        "links in mail lead to `gateway.public_url`, and with `mount = \"\"` its gateway sends them on to the backend",
+    );
+}
+
+fn check_stripe(root: &Table<'_>, unknown: &UnknownKeys, settings: &Settings, plans: &Plans) {
+    let Some(item) = stripe_section(root) else { return };
+    let livemode = settings.billing.stripe.as_ref().is_some_and(|stripe| stripe.livemode);
+    if let Some(given) = public_url_in_the_clear(root, settings).filter(|_| livemode) {
+        given.reader.warning(given.offset(), "Stripe delivers the events of live mode over https:// only");
+    }
+    check_public_url(
+        &item,
+        root,
+        unknown,
+        settings,
+        "[billing.stripe] needs `public_url` in [gateway]: where Stripe's webhook goes and Checkout leads back to",
+        "Stripe's webhook goes to `gateway.public_url`, and with `mount = \"\"` its gateway sends it on to the backend",
+    );
+    if !plans.for_sale() && !root.reader.lost_plans() {
+        let warning = "no plan has `stripe_prices`: nothing can be bought, and no subscription gives access";
+        item.reader.warning(item.key_offset, warning);
+    }
+}
+
+/// The public address, where it is one of plain HTTP that leads to another machine.
+fn public_url_in_the_clear<'c>(root: &Table<'c>, settings: &Settings) -> Option<Item<'c>> {
+    let in_the_clear = settings.gateway.public_url.as_ref().is_some_and(is_in_the_clear);
+    root.section("gateway").take("public_url").filter(|_| in_the_clear)
+}
+
+/// Reports at a section that the public address it needs is missing, or that what it serves there goes elsewhere.
+fn check_public_url(
+    section: &Item<'_>,
+    root: &Table<'_>,
+    unknown: &UnknownKeys,
+    settings: &Settings,
+    missing: &str,
+    unmounted: &str,
+) {
+    let gateway = root.section("gateway");
+    if gateway.take("public_url").is_none() {
         let misspelt =
             gateway.own_keys().any(|(key, _)| key.contains("url") && !["upgrade_url", "signup_url"].contains(&key));
         if !misspelt && !unknown.may_hold("gateway") {
-            let message = "[mail] needs `public_url` in [gateway]: where the links in mail lead";
-            root.reader.error(item.key_offset, message);
+            root.reader.error(section.key_offset, missing);
         }
     } else if settings.gateway.mount.is_none() {
-        let message = "links in mail lead to `gateway.public_url`, and with `mount = \"\"` its gateway sends them on to the \
-                       backend";
-        root.reader.warning(item.key_offset, message);
+        root.reader.warning(section.key_offset, unmounted);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::billing::WebhookSecrets;
 use crate::config::Config;
 use crate::reader::Reader;
 use crate::source::{self, Readable, Source};
@@ -50,14 +51,14 @@ fn documented_keys() -> BTreeSet<String> {
 
 /// What the code asks for, learnt by letting it read a file that has every table.
 fn known_keys() -> BTreeSet<String> {
-    let text = "[plans.any]\n[[routes]]\n[cors]\n[mail]\n[auth.jwt]\n";
+    let text = "[plans.any]\n[[routes]]\n[cors]\n[mail]\n[auth.jwt]\n[billing.stripe]\n";
     let source = Source::new(text, Path::new("tollgate.toml"));
     let readable = Readable::of(&source);
     let syntax = source::read(&source, &readable);
     let reader = Reader::new(&source, &syntax, &|_: &str| None, Path::new(""));
-    file::read(&reader.root());
+    file::read(&reader.root(), WebhookSecrets::Needed);
     let keys = reader.known_keys();
-    let is_key = |key: &String| key.contains('.') && key != "auth.jwt";
+    let is_key = |key: &String| key.contains('.') && !["auth.jwt", "billing.stripe"].contains(&key.as_str());
     keys.into_iter().filter(is_key).map(|key| key.replace("routes.*.", "routes.")).collect()
 }
 
@@ -116,5 +117,6 @@ fn every_comment_that_shows_a_key_shows_it_right() {
     assert_eq!(loaded.config.policy.routes.len(), 4);
     assert!(loaded.config.settings.auth.jwt.is_some() && loaded.config.settings.mail.is_some());
     assert!(loaded.config.settings.usage.notice_webhook.is_some());
+    assert!(loaded.config.settings.billing.stripe.is_some_and(|stripe| stripe.meters.len() == 2));
     assert!(loaded.config.policy.cors.is_some());
 }

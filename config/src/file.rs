@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::admin::{AdminConfig, MetricsConfig};
 use crate::auth::AuthConfig;
+use crate::billing::{BillingConfig, WebhookSecrets};
 use crate::config::{Config, Loaded, Policy, Settings};
 use crate::cors::Cors;
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
@@ -34,6 +35,15 @@ const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Every problem at once, in the order of the file; a file that cannot be read is one of them.
 pub fn load(path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagnostics> {
     parse(&text_of(path)?, path, environment)
+}
+
+/// As [`load`], for making the endpoint whose secret the file is to hold: those of webhooks may be missing, are not read
+/// and not in what is returned.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_without_webhook_secrets(path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagnostics> {
+    parse_with(&text_of(path)?, path, environment, WebhookSecrets::NotYet)
 }
 
 /// How a running process is reached: what `[admin]` and `[store]` say of it.
@@ -88,12 +98,21 @@ fn text_of(path: &Path) -> Result<String, Diagnostics> {
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<Loaded, Diagnostics> {
+    parse_with(text, path, environment, WebhookSecrets::Needed)
+}
+
+fn parse_with(
+    text: &str,
+    path: &Path,
+    environment: &dyn Environment,
+    webhook_secrets: WebhookSecrets,
+) -> Result<Loaded, Diagnostics> {
     let source = Source::new(text, path);
     let readable = Readable::of(&source);
     let syntax = source::read(&source, &readable);
     let folder = path.parent().unwrap_or(Path::new(""));
     let reader = Reader::new(&source, &syntax, environment, folder);
-    let (settings, policy) = read(&reader.root());
+    let (settings, policy) = read(&reader.root(), webhook_secrets);
     let (diagnostics, errors) = reader.into_diagnostics();
     if errors {
         return Err(Diagnostics(diagnostics));
@@ -110,7 +129,7 @@ fn at_start(path: &Path, message: String) -> Diagnostics {
 }
 
 /// Reads every section. What it returns is only whole when nothing was reported.
-pub(crate) fn read(root: &Table<'_>) -> (Settings, Policy) {
+pub(crate) fn read(root: &Table<'_>, webhook_secrets: WebhookSecrets) -> (Settings, Policy) {
     let reader = root.reader;
     let mut listeners = Listeners::default();
     let settings = Settings {
@@ -126,10 +145,10 @@ pub(crate) fn read(root: &Table<'_>) -> (Settings, Policy) {
         mail: root.take("mail").and_then(|item| item.table("mail")).and_then(|table| MailConfig::read(&table)),
         portal: PortalConfig::read(&root.section("portal")),
         usage: UsageConfig::read(&root.section("usage")),
+        billing: BillingConfig::read(&root.section("billing"), webhook_secrets),
     };
     let (accounts, plans) = (root.section("accounts"), root.section("plans"));
     let (routes, cors) = (root.take("routes"), root.take("cors"));
-    root.later_section("billing", "Stripe");
     let unknown = root.finish();
     if unknown.may_hold("plans") {
         reader.set_lost_plans();
@@ -142,5 +161,6 @@ pub(crate) fn read(root: &Table<'_>) -> (Settings, Policy) {
     customers::check(root, &unknown, &settings, &placed, &plans);
     route_checks::check(&placed, &plans, settings.gateway.mount.as_ref(), reader);
     let routes = placed.into_iter().map(|placed| placed.route).collect();
-    (settings, Policy { plans: plans.into_table(), routes, cors })
+    let plans = plans.into_table().with_grace(settings.billing.grace_us());
+    (settings, Policy { plans, routes, cors })
 }

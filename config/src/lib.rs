@@ -9,6 +9,7 @@
 
 mod admin;
 mod auth;
+mod billing;
 mod config;
 mod cors;
 mod customers;
@@ -51,11 +52,12 @@ mod value;
 
 pub use admin::{AdminConfig, AdminToken, MetricsConfig};
 pub use auth::{AuthConfig, JwtConfig, JwtKeys};
+pub use billing::{BilledMeter, BillingConfig, OnDispute, OnRefund, ProrationBehavior, StripeConfig};
 pub use config::{Config, Loaded, Policy, Settings, changed_settings};
 pub use cors::{Allowed, Cors, Origin};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use environment::{Environment, ProcessEnvironment};
-pub use file::{AdminAccess, load, load_admin_access, parse};
+pub use file::{AdminAccess, load, load_admin_access, load_without_webhook_secrets, parse};
 pub use gateway::{GatewayConfig, MountPath, Threads};
 pub use keys::KeysConfig;
 pub use limits::{LimitHeaders, LimiterMode, LimitsConfig, OnLimiterDown, RateScope};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_domain::{MeterName, Quota};
 
+use crate::billing::BilledMeter;
 use crate::item::Item;
 use crate::plans::{self, Plans};
 use crate::reader::Reader;
@@ -61,6 +62,19 @@ impl<'p> Known<'p> {
     pub(crate) fn of(plans: &'p Plans, reader: &Reader<'_>) -> Self {
         let names = plans.iter().flat_map(|placed| placed.plan.meters.keys()).map(MeterName::as_str).collect();
         Self { names, lost: plans.lost_meters() || reader.lost_plans() }
+    }
+
+    /// As [`Known::check`], where the word for calls would do as well.
+    pub(crate) fn check_billed(&self, meter: &MeterName, offset: usize, reader: &Reader<'_>) {
+        let known = self.lost || self.names.contains(meter.as_str());
+        if !known
+            && nearest(meter.as_str(), self.names.iter().copied().chain([BilledMeter::CALLS]))
+                == Some(BilledMeter::CALLS)
+        {
+            reader.error(offset, format!("no plan has the meter \"{meter}\"; did you mean \"calls\"?"));
+        } else {
+            self.check(meter, offset, reader);
+        }
     }
 
     /// Reports a meter that no plan has: nothing could ever be counted in it.

@@ -24,6 +24,8 @@ pub(crate) struct Plans {
     default_plan: Option<PlanName>,
     /// Whether meters may be missing that a plan was meant to have.
     lost_meters: bool,
+    /// Whether a plan has prices, or was meant to.
+    for_sale: bool,
 }
 
 /// A plan and its places.
@@ -38,6 +40,8 @@ pub(crate) struct PlacedPlan {
     pub(crate) meters: Option<usize>,
     /// Whether meters may be missing that it was meant to have.
     lost_meters: bool,
+    /// Whether it has prices, or was meant to.
+    for_sale: bool,
 }
 
 impl Plans {
@@ -53,13 +57,17 @@ impl Plans {
                 let message = format!("`{key}` cannot name a plan: up to 32 letters, digits, `-` and `_`");
                 plans.reader.error(item.key_offset, message);
                 read.lost_meters = true;
+                read.for_sale = true;
                 continue;
             };
             let placed = match item.table("plans.*") {
                 Some(table) => PlacedPlan::read(&table, name.clone(), item.key_offset, &mut prices),
-                None => PlacedPlan { lost_meters: true, ..PlacedPlan::empty(name.clone(), item.key_offset) },
+                None => {
+                    PlacedPlan { lost_meters: true, for_sale: true, ..PlacedPlan::empty(name.clone(), item.key_offset) }
+                }
             };
             read.lost_meters |= placed.lost_meters;
+            read.for_sale |= placed.for_sale;
             read.by_name.insert(name, placed);
         }
         let mut default_plan = None;
@@ -71,6 +79,11 @@ impl Plans {
     /// Whether meters may be missing that a plan was meant to have: then what names one is not wrong.
     pub(crate) fn lost_meters(&self) -> bool {
         self.lost_meters
+    }
+
+    /// Whether a plan can be bought, or was meant to be.
+    pub(crate) fn for_sale(&self) -> bool {
+        self.for_sale
     }
 
     /// Reads a value that names a plan which accounts can have.
@@ -118,7 +131,7 @@ impl Plans {
 impl PlacedPlan {
     fn empty(name: PlanName, offset: usize) -> Self {
         let plan = Plan::unlimited(name);
-        Self { plan, offset, rate: None, windows: None, quota: None, meters: None, lost_meters: false }
+        Self { plan, offset, rate: None, windows: None, quota: None, meters: None, lost_meters: false, for_sale: false }
     }
 
     fn read(
@@ -182,12 +195,18 @@ impl PlacedPlan {
             if item.is_unlimited() { Some(None) } else { item.count(0, UNITS_MAX).map(Some) }
         });
         table.read("features", features, |item| item.list_of(feature).map(|names| names.into_iter().collect()));
-        table.read("stripe_prices", stripe_prices, |item| item.list_of(|item| stripe_price(item, name, prices)));
+        if let Some(item) = table.take("stripe_prices") {
+            let read = item.list_of(|item| stripe_price(item, name, prices));
+            // Prices that are wrong are prices all the same.
+            placed.for_sale = read.as_ref().is_none_or(|prices| !prices.is_empty());
+            *stripe_prices = read.unwrap_or_default();
+        }
         if name.as_str() == PlanName::PUBLIC {
             check_public(table);
         }
         let unknown = table.finish();
         placed.lost_meters |= unknown.may_hold("meters");
+        placed.for_sale |= unknown.may_hold("stripe_prices");
         let rate_is_missing = !unknown.may_hold("rate") && rate_item.is_none();
         if let Some(burst) = burst_item.filter(|_| rate_is_missing) {
             burst.reader.error(burst.key_offset, "`burst` means nothing without a `rate`");

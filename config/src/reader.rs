@@ -198,14 +198,6 @@ impl<'c> Table<'c> {
         }
     }
 
-    /// A section that only a later version knows.
-    pub(crate) fn later_section(&self, key: &'static str, what: &str) {
-        self.later.borrow_mut().push(key);
-        if let Some(item) = self.get(key) {
-            self.reader.error(item.key_offset, format!("[{key}] ({what}) comes with a later version; remove it"));
-        }
-    }
-
     /// Every key that was not asked for, with its value: for tables whose keys are the file's own names.
     pub(crate) fn own_keys(&self) -> impl Iterator<Item = (&'c str, Item<'c>)> {
         self.entries.iter().map(|(key, value)| (key.get_ref().as_ref(), self.item(key, value)))

@@ -4,6 +4,8 @@
 
 mod customers;
 
+use std::time::Duration;
+
 use http::HeaderValue;
 use tollgate_domain::{LimitSet, Plan, Quota, QuotaPeriod, ShapePattern};
 
@@ -26,7 +28,8 @@ type Entries = Vec<(&'static str, Option<Value>)>;
 
 /// Every setting in the order of the file, under its full key.
 pub(crate) fn settings(settings: &Settings) -> Entries {
-    let Settings { gateway, upstream, admin, metrics, store, keys, limits, log, auth, mail, portal, usage } = settings;
+    let Settings { gateway, upstream, admin, metrics, store, keys, limits, log, auth, mail, portal, usage, billing } =
+        settings;
     [
         gateway_entries(gateway),
         upstream_entries(upstream),
@@ -40,6 +43,7 @@ pub(crate) fn settings(settings: &Settings) -> Entries {
         customers::mail(mail.as_ref()),
         customers::portal(portal),
         customers::usage(usage),
+        customers::billing(billing),
     ]
     .concat()
 }
@@ -211,14 +215,26 @@ const OF_ONE_PROCESS: [&str; 11] = [
     "log.level",
 ];
 
+/// What the policy has besides the settings.
+pub(crate) const GRACE: &str = "billing.stripe.grace";
+
 /// The whole as a file, secrets redacted.
 pub(crate) fn file(in_force: &Settings, policy: &Policy) -> String {
-    write_file(settings(in_force), policy)
+    write_file(effective(in_force, policy), policy)
+}
+
+/// The settings, of which a reload may have changed one.
+fn effective(in_force: &Settings, policy: &Policy) -> Entries {
+    let mut entries = settings(in_force);
+    for (_, value) in entries.iter_mut().filter(|(key, value)| *key == GRACE && value.is_some()) {
+        *value = Some(Value::duration(Duration::from_micros(policy.plans.grace_us().unsigned_abs())));
+    }
+    entries
 }
 
 /// What all processes of a deployment must agree on, as a file, secrets redacted.
 pub(crate) fn common_file(in_force: &Settings, policy: &Policy) -> String {
-    let common = settings(in_force).into_iter().filter(|(key, _)| !OF_ONE_PROCESS.contains(key));
+    let common = effective(in_force, policy).into_iter().filter(|(key, _)| !OF_ONE_PROCESS.contains(key));
     write_file(common.collect(), policy)
 }
 

@@ -56,8 +56,8 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let given = KeyFields::take(&mut fields, context.now());
     let given = fields.finish(OWN_FIELDS, Some(given))?;
-    let entitlement = entitlement(&caller.account, &context.policy().plans);
-    if !matches!(entitlement, Entitlement::Plan(_)) {
+    let entitlement = entitlement(&caller.account, &context.policy().plans, context.now());
+    if !entitlement.has_access() {
         return Err(no_api_access(&context, &entitlement));
     }
     let issued = keys::make(&context, &caller.account, &entitlement, given, None, CUSTOMER).await?;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::json;
-use tollgate_domain::{Account, Entitlement, Key, Plan, entitlement};
+use tollgate_domain::{Account, Key, Plan, entitlement};
 use tollgate_store::{AccountPatch, Change, LinkPurpose, UpdateAccount};
 use utoipa::ToSchema;
 
@@ -163,7 +163,7 @@ async fn view(
     pending_email: Option<String>,
 ) -> Result<MeView, Problem> {
     let (policy, now) = (shared.policy(), shared.now());
-    let entitlement = entitlement(&account, &policy.plans);
+    let entitlement = entitlement(&account, &policy.plans, now);
     let standing = standing::of_account(shared, &account, None, &entitlement, now).await?;
     let own_key = |key: &Key| OwnKeyView {
         id: key.id.to_string(),
@@ -196,10 +196,10 @@ pub(super) async fn quota(State(context): State<Context>, caller: Caller) -> Res
         Proof::Session { .. } | Proof::Token { .. } => None,
     };
     let (policy, now) = (context.policy(), context.now());
-    let entitlement = entitlement(&account, &policy.plans);
+    let entitlement = entitlement(&account, &policy.plans, now);
     let standing = standing::of_account(&context, &account, key, &entitlement, now).await?;
     let (limits, meters) = standing.map(|standing| (standing.limits, standing.meters)).unwrap_or_default();
-    let allowed = matches!(entitlement, Entitlement::Plan(_)) && limits.iter().all(LimitView::is_allowed);
+    let allowed = entitlement.has_access() && limits.iter().all(LimitView::is_allowed);
     Ok(Json(QuotaAnswer {
         plan: entitlement.plan().map(|plan| PlanNameView::new(plan)),
         features: entitlement.plan().map(|plan| plan.features.iter().cloned().collect()).unwrap_or_default(),

@@ -114,10 +114,10 @@ impl Background {
         let account = self.deps.store.account(used.account).await?.filter(may_be_told);
         let Some(account) = account else { return Ok(u64::MAX) };
         let policy = self.deps.live.policy();
-        let entitlement = entitlement(&account, &policy.plans);
+        let entitlement = entitlement(&account, &policy.plans, now);
         let Some(plan) = entitlement.plan() else { return Ok(u64::MAX) };
         let Some(limit) = limit_of(plan, used.meter.as_ref()) else { return Ok(u64::MAX) };
-        let period = account.period_basis(plan).period_at(now);
+        let period = entitlement.period_basis(&account).period_at(now);
         if !period.overlaps(&used.period) {
             return Ok(u64::MAX);
         }

@@ -7,7 +7,7 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::json;
-use tollgate_domain::{Account, AccountId, Ban, entitlement};
+use tollgate_domain::{Account, AccountId, Ban, Timestamp, entitlement};
 use tollgate_store::{Change, CreateAccount, NewAccount};
 use utoipa::ToSchema;
 
@@ -56,6 +56,9 @@ struct PlanSchema {
     /// The plan's name; null lifts the operator's plan.
     #[schema(required)]
     plan: Option<String>,
+    /// When the operator's plan ends by itself; left out, it holds until lifted.
+    #[schema(format = DateTime)]
+    until: Option<String>,
 }
 
 /// Why an account is banned.
@@ -100,15 +103,15 @@ pub(super) async fn list(
     let cursor = query.cursor::<AccountId>();
     let email = query.take("email", inputs::email);
     query.finish()?;
-    let policy = context.policy();
+    let (policy, now) = (context.policy(), context.now());
     if let Some(email) = email {
         let found = context.store().account_by_email(&email).await?;
-        let items = found.iter().map(|account| AccountView::new(account, &policy.plans)).collect();
+        let items = found.iter().map(|account| AccountView::new(account, &policy.plans, now)).collect();
         return Ok(Json(PageView::new(items, None)));
     }
     let page = context.store().accounts(cursor, limit).await?;
     let next = page.items.last().filter(|_| page.has_more).map(|account| account.id.to_string());
-    let items = page.items.iter().map(|account| AccountView::new(account, &policy.plans)).collect();
+    let items = page.items.iter().map(|account| AccountView::new(account, &policy.plans, now)).collect();
     Ok(Json(PageView::new(items, next)))
 }
 
@@ -166,20 +169,33 @@ pub(super) async fn set_plan(
     Segment(account): Segment,
     Body(mut fields): Body,
 ) -> Result<Response, Problem> {
-    let policy = context.policy();
+    let (policy, now) = (context.policy(), context.now());
     if !fields.contains("plan") {
         fields.refuse("plan", "`plan` is missing: send a plan's name, or null to lift the operator's plan");
     }
     let plan = fields.text("plan", |text| inputs::plan(text, &policy.plans));
-    fields.finish(&["plan"], Some(()))?;
+    let until = fields.text("until", |text| later(text, now));
+    if until.is_some() && plan.is_none() && fields.contains("plan") {
+        fields.refuse("until", "`until` goes with a plan: lifting an operator's plan is at once");
+    }
+    fields.finish(&["plan", "until"], Some(()))?;
     let account = account_named(&context, &account).await?;
     let facts = json!({
         "from": account.assigned_plan.as_ref().map(ToString::to_string),
         "to": plan.as_ref().map(ToString::to_string),
+        "until": until.map(|until| until.to_string()),
     });
-    let audit = audit_line("account.set_plan", context.now(), facts);
-    let changed = context.store().assign_plan(account.id, plan.as_ref(), &audit).await?;
+    let audit = audit_line("account.set_plan", now, facts);
+    let changed = context.store().assign_plan(account.id, plan.as_ref(), until, &audit).await?;
     changed_account(&context, changed).await
+}
+
+/// An instant in the future.
+fn later(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    match inputs::instant(text)? {
+        at if at > now => Ok(at),
+        at => Err(format!("{at} has passed; a plan ends in the future")),
+    }
 }
 
 /// Bans an account; its keys are refused from now on.
@@ -256,7 +272,7 @@ fn gone() -> Problem {
 
 async fn detail(shared: &Shared, account: &Account) -> Result<Response, Problem> {
     let (policy, now) = (shared.policy(), shared.now());
-    let entitlement = entitlement(account, &policy.plans);
+    let entitlement = entitlement(account, &policy.plans, now);
     let standing = standing::of_account(shared, account, None, &entitlement, now).await?;
     let mut keys = 0;
     let mut after = None;
@@ -268,6 +284,6 @@ async fn detail(shared: &Shared, account: &Account) -> Result<Response, Problem>
             break;
         }
     }
-    let account = AccountView::new(account, &policy.plans);
+    let account = AccountView::new(account, &policy.plans, now);
     Ok(Json(AccountDetail { account, quota: standing.map(|standing| standing.quota), keys }).into_response())
 }

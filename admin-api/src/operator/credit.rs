@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tollgate_domain::entitlement;
 use tollgate_domain::limit::UNITS_MAX;
-use tollgate_domain::{Period, entitlement};
 use tollgate_store::{Credit, Credited};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
@@ -82,10 +82,7 @@ pub(crate) async fn give(
     let units = fields.finish(&["units", "meter", "reason"], units)?;
     let account = account_named(&context, &account).await?;
     let now = context.now();
-    let period = match entitlement(&account, &policy.plans).plan() {
-        Some(plan) => account.period_basis(plan).period_at(now),
-        None => Period::calendar_month(now),
-    };
+    let period = entitlement(&account, &policy.plans, now).period_basis(&account).period_at(now);
     let facts = json!({
         "units": units.map_or_else(|| json!("all"), Value::from),
         "meter": meter.as_ref().map(ToString::to_string),

@@ -8,7 +8,9 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use tollgate_config::{RequestLog, Route};
-use tollgate_domain::{Account, Entitlement, Key, KeyId, KeyShape, NodeId, Reason, Refusal, RequestRow, entitlement};
+use tollgate_domain::{
+    Access, Account, Key, KeyId, KeyShape, NoAccess, NodeId, Reason, Refusal, RequestRow, entitlement,
+};
 use utoipa::ToSchema;
 
 use super::verdict::{self, Facts, Judgement, ReasonView, RouteVerdict};
@@ -207,7 +209,7 @@ async fn explained(
         .account(key.account)
         .await?
         .ok_or_else(|| Problem::internal(format!("the account of {} is not there", key.id)))?;
-    let entitlement = entitlement(&account, &policy.plans);
+    let entitlement = entitlement(&account, &policy.plans, now);
     let standing = standing::of_account(shared, &account, Some(&key), &entitlement, now).await?;
     let (limits, meters) = standing.map(|standing| (standing.limits, standing.meters)).unwrap_or_default();
     let facts = Facts {
@@ -225,12 +227,13 @@ async fn explained(
     Ok(ExplainView {
         subject,
         verdict,
-        account: Some(AccountView::new(&account, &policy.plans)),
+        account: Some(AccountView::new(&account, &policy.plans, now)),
         plan: entitlement.plan().map(|plan| PlanView::new(plan)),
-        entitlement: Some(match &entitlement {
-            Entitlement::Plan(_) => "plan",
-            Entitlement::None(tollgate_domain::NoAccess::PlanWithoutApi(_)) => "plan_without_api",
-            Entitlement::None(tollgate_domain::NoAccess::NoPlan) => "no_plan",
+        entitlement: Some(match &entitlement.access {
+            Access::Plan(_) => "plan",
+            Access::None(NoAccess::PlanWithoutApi(_)) => "plan_without_api",
+            Access::None(NoAccess::Lapsed(_)) => "lapsed",
+            Access::None(NoAccess::NoPlan) => "no_plan",
         }),
         key: Some(KeyView::new(&key, now)),
         limits,

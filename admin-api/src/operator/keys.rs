@@ -76,7 +76,7 @@ pub(super) async fn create(State(context): State<Context>, Body(fields): Body) -
         }
         (None, Owner::Reference(_)) => return Err(no_such_owner()),
     };
-    let entitlement = entitlement(&account, &policy.plans);
+    let entitlement = entitlement(&account, &policy.plans, context.now());
     refuse_other_plan(&account, request.plan.as_ref(), &entitlement)?;
     let issued = keys::make(&context, &account, &entitlement, request.key, request.bucket, OPERATOR).await?;
     Ok(issued.answer(&context, &account, "/admin/v1/keys"))

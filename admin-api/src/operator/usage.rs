@@ -59,6 +59,8 @@ pub(crate) struct LineView {
     meter: String,
     /// Null for what no key did.
     key: Option<String>,
+    /// Null for what no route did.
+    route: Option<String>,
     /// Calls, or of a meter the calls and events that counted it.
     calls: u64,
     /// Units taken from bucket and windows.
@@ -225,6 +227,7 @@ impl From<LedgerLine> for LineView {
             at: line.at.to_string(),
             meter: usage::meter_word(line.meter.as_ref()),
             key: line.key.map(|key| key.to_string()),
+            route: line.route.filter(|route| !route.is_empty()),
             calls: line.calls,
             units_debited: line.units_debited,
             units: line.units,

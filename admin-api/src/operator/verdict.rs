@@ -183,7 +183,7 @@ fn without_conditions(key: &Key) -> Key {
 
 /// Whether the limit itself is used up. An account without access has no units at all, which is no fault of the limit's.
 fn has_none(limit: &LimitView, facts: &Facts<'_>) -> bool {
-    let has_access = matches!(facts.entitlement, Entitlement::Plan(_)) && facts.account.ban.is_none();
+    let has_access = facts.entitlement.has_access() && facts.account.ban.is_none();
     has_access && !limit.has_units()
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use tollgate_domain::{Account, AccountId, Key, KeyId, MeterName, Period, Timestamp, entitlement};
+use tollgate_domain::{Account, AccountId, Key, KeyId, MeterName, Timestamp, entitlement};
 use tollgate_store::{EventOutcome, UsageEvent};
 use utoipa::ToSchema;
 
@@ -101,10 +101,7 @@ fn refuse_meters_of_the_backend(shared: &Shared, rows: &[EventRow]) -> Result<()
 
 /// An event as it is counted: its units in the period that is open now, whenever it happened.
 fn event(shared: &Shared, row: EventRow, account: &Account, key: Option<KeyId>, now: Timestamp) -> UsageEvent {
-    let period = match entitlement(account, &shared.policy().plans).plan() {
-        Some(plan) => account.period_basis(plan).period_at(now),
-        None => Period::calendar_month(now),
-    };
+    let period = entitlement(account, &shared.policy().plans, now).period_basis(account).period_at(now);
     UsageEvent {
         id: row.id,
         account: account.id,

@@ -407,10 +407,11 @@ impl Plane {
         let record = self.store.account(account).await.expect("it answers").expect("it is there");
         let key = self.store.key(key).await.expect("it answers").expect("it is there");
         let policy = self.live.policy();
-        let plan = tollgate_domain::entitlement(&record, &policy.plans).plan().cloned().expect("a plan");
-        let own = key.own_limits(&plan.limits, false);
         let now = self.clock.now();
-        let period = record.period_basis(&plan).period_at(now);
+        let entitlement = tollgate_domain::entitlement(&record, &policy.plans, now);
+        let plan = entitlement.plan().expect("a plan");
+        let own = key.own_limits(&plan.limits, false);
+        let period = entitlement.period_basis(&record).period_at(now);
         let mut debit = Debit {
             limits: &plan.limits,
             key: own.as_ref().map(|limits| (key.id, limits)),

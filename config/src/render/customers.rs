@@ -2,6 +2,7 @@
 
 use super::Entries;
 use crate::auth::{AuthConfig, JwtConfig, JwtKeys};
+use crate::billing::{BillingConfig, StripeConfig};
 use crate::mail::MailConfig;
 use crate::portal::PortalConfig;
 use crate::usage::{NoticeWebhook, RequestLog, UsageConfig};
@@ -86,3 +87,59 @@ pub(super) fn usage(usage: &UsageConfig) -> Entries {
         ("usage.notice_webhook_secret", secret.cloned().map(Value::Secret)),
     ]
 }
+
+pub(super) fn billing(billing: &BillingConfig) -> Entries {
+    let BillingConfig { stripe } = billing;
+    let Some(stripe) = stripe else {
+        return STRIPE_KEYS.map(|key| (key, None)).into();
+    };
+    let StripeConfig {
+        secret_key,
+        webhook_secrets,
+        livemode,
+        grace,
+        trial_days,
+        proration_behavior,
+        success_url,
+        cancel_url,
+        api_base,
+        on_dispute,
+        on_refund,
+        meters,
+        sweep,
+    } = stripe;
+    let meters = meters.iter().map(|(meter, event)| (meter.to_string(), Value::text(event)));
+    let values = [
+        Some(Value::Secret(secret_key.clone())),
+        Some(Value::List(webhook_secrets.iter().cloned().map(Value::Secret).collect())),
+        Some(Value::Flag(*livemode)),
+        Some(Value::duration(*grace)),
+        Some(Value::Number((*trial_days).into())),
+        Some(Value::text(proration_behavior.as_str())),
+        success_url.as_ref().map(Value::text),
+        cancel_url.as_ref().map(Value::text),
+        Some(Value::text(api_base)),
+        Some(Value::text(on_dispute.as_str())),
+        Some(Value::text(on_refund.as_str())),
+        Some(Value::Table(meters.collect())),
+        Some(Value::duration(*sweep)),
+    ];
+    STRIPE_KEYS.into_iter().zip(values).collect()
+}
+
+/// The keys of `[billing.stripe]`, in the order of their values.
+const STRIPE_KEYS: [&str; 13] = [
+    "billing.stripe.secret_key",
+    "billing.stripe.webhook_secrets",
+    "billing.stripe.livemode",
+    super::GRACE,
+    "billing.stripe.trial_days",
+    "billing.stripe.proration_behavior",
+    "billing.stripe.success_url",
+    "billing.stripe.cancel_url",
+    "billing.stripe.api_base",
+    "billing.stripe.on_dispute",
+    "billing.stripe.on_refund",
+    "billing.stripe.meters",
+    "billing.stripe.sweep",
+];

@@ -19,6 +19,8 @@ fn environment(name: &str) -> Option<String> {
         "WORD" => Some("hunter2-from-the-environment".into()),
         "HARD" => Some("p@ss/w:rd#?%41 é".into()),
         "URL" => Some("postgres://me:p%40ss@db.internal/tollgate".into()),
+        "TEST_KEY" => Some("sk_test_0123456789abcdef".into()),
+        "WEBHOOK" => Some("whsec_0123456789abcdef".into()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }

@@ -1,5 +1,6 @@
 //! Every rule of the file, broken one at a time: what is said, and where.
 
+mod billing;
 mod cors;
 mod customers;
 mod fleet;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tollgate_config::{AdminToken, JwtKeys, changed_settings, load, parse};
+use tollgate_config::{AdminToken, JwtKeys, changed_settings, load, load_without_webhook_secrets, parse};
 
 use crate::{environment, good};
 
@@ -34,12 +34,15 @@ fn nothing_that_is_printed_holds_a_secret() {
                 [auth.jwt]\nsecret = \"literal-token-of-at-least-32-bytes\"\n\
                 [mail]\nserver = \"smtps://me@mail\"\npassword = \"${WORD}\"\nfrom = \"a@b\"\n\
                 [usage]\nservice_token = \"literal-token-of-a-backend\"\n\
-                notice_webhook = \"https://example.com\"\nnotice_webhook_secret = \"${WORD}\"\n";
+                notice_webhook = \"https://example.com\"\nnotice_webhook_secret = \"${WORD}\"\n\
+                [billing.stripe]\nsecret_key = \"literal-token-of-an-account\"\n\
+                webhook_secrets = [\"${WORD}\", \"literal-token-of-a-webhook\"]\n\
+                [plans.pro]\nstripe_prices = [\"price_pro\"]\n";
     let loaded = good(text);
     let printed = format!("{loaded:?}\n{}\n{}", loaded.config.to_redacted_toml(), loaded.config.hash());
     assert!(!printed.contains(SECRET), "{printed}");
     assert!(!printed.contains("literal-token"), "{printed}");
-    assert_eq!(printed.matches("\"[redacted]\"").count(), 7, "{printed}");
+    assert_eq!(printed.matches("\"[redacted]\"").count(), 10, "{printed}");
 }
 
 #[test]
@@ -79,6 +82,13 @@ fn no_diagnostic_holds_the_value_of_a_variable_or_a_secret() {
         "[usage]\nclient_reported = [\"${WORD}\"]\nservice_token = \"${WORD}\\n\"\nrequest_log = \"${WORD}\"",
         "[usage]\nretention = \"${WORD}\"\nnotices = [\"${WORD}\"]\nnotice_webhook = \"${WORD}\"",
         "[usage]\nnotice_webhook = \"https://me:hunter2@example.com/\"\nnotice_webhook_secret = \"hunter2\"",
+        "[billing.stripe]\nsecret_key = \"${WORD}\\n\"\nwebhook_secrets = [\"pk_live_hunter2\", \"whsec_hunter2\"]",
+        "[billing.stripe]\nsecret_key = \"sk_test_hunter2\"\nwebhook_secrets = [3, \"hunter2\"]\nlivemode = \"${WORD}\"",
+        "[billing.stripe]\nsecret_key_file = \"${WORD}\"\nwebhook_secrets_file = \"${WORD}\"\nsweep = \"${WORD}\"",
+        "[billing.stripe]\nsecret_key = [\"hunter2\"]\nwebhook_secrets = { a = \"hunter2\" }\ngrace = \"${WORD}\"",
+        "[billing.stripe]\nsuccess_url = \"${WORD}\"\napi_base = \"http://me:hunter2@api.stripe.com\"\ntrial_days = \"${WORD}\"",
+        "[billing.stripe]\nsecret_key = \"pk_hunter2\"\nmeters = { calls = \"${WORD} \" }\non_refund = \"${WORD}\"",
+        "[billing.stripe]\nsecret_key = \"hunter2\"\nwebhook_secrets = []\nproration_behavior = \"${WORD}\"",
         "[plans.pro]\nmeters = { tokens = \"${WORD}\" }\n[[routes]]\npath = \"/a\"\nmeter = \"${WORD}\"",
     ] {
         let problems = parse(text, Path::new("tollgate.toml"), &environment).expect_err(text).to_string();
@@ -140,4 +150,71 @@ fn secrets_of_what_customers_meet_come_from_files_and_are_no_part_of_the_hash() 
         changed_settings(&before.settings, &after.settings),
         ["auth.jwt.secret", "mail.password", "usage.service_token", "usage.notice_webhook_secret"]
     );
+}
+
+#[test]
+fn secrets_of_stripe_come_from_files_one_a_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, content: &str| std::fs::write(folder.path().join(name), content).expect("a written secret");
+    write("key", "rk_live_0123456789\n");
+    write("webhooks", "whsec_0123456789_old\r\n\n  whsec_0123456789_new  \nwhsec_0123456789_old\n");
+    let path = folder.path().join("tollgate.toml");
+    let text = "[gateway]\npublic_url = \"https://a.example\"\n[plans.pro]\nstripe_prices = [\"price_pro\"]\n\
+                [billing.stripe]\nsecret_key_file = \"key\"\nwebhook_secrets_file = \"webhooks\"\n";
+    std::fs::write(&path, text).expect("a written file");
+    let loaded = load(&path, &environment).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.warnings, []);
+    let stripe = loaded.config.settings.billing.stripe.as_ref().expect("the section");
+    assert_eq!(stripe.secret_key.reveal(), "rk_live_0123456789");
+    let revealed: Vec<_> = stripe.webhook_secrets.iter().map(tollgate_config::Secret::reveal).collect();
+    assert_eq!(revealed, ["whsec_0123456789_old", "whsec_0123456789_new"]);
+
+    write("key", "rk_live_another_one");
+    write("webhooks", "whsec_0123456789_new\nwhsec_0123456789_newer");
+    let after = load(&path, &environment).unwrap_or_else(|problems| panic!("{problems}")).config;
+    assert_eq!(after.hash(), loaded.config.hash());
+    assert_eq!(
+        changed_settings(&loaded.config.settings, &after.settings),
+        ["billing.stripe.secret_key", "billing.stripe.webhook_secrets"]
+    );
+
+    // What stands in a file that the configuration names is part of it, as what it says itself.
+    write("key", "sk_test_0123");
+    write("webhooks", "sk_live_0123456789\nwhsec_short\n");
+    let problems = load(&path, &environment).expect_err("keys of the wrong kind").to_string();
+    for part in
+        [":6:19: this is a key of test mode", ":7:24: this is a key of the account", ":7:24: warning: the secret"]
+    {
+        assert!(problems.contains(part), "no {part} in {problems}");
+    }
+    assert!(!problems.contains("0123") && !problems.contains("whsec_short"), "{problems}");
+    write("webhooks", " \n\n");
+    let problems = load(&path, &environment).expect_err("no secret").to_string();
+    assert!(problems.contains("the file `webhooks` is empty"), "{problems}");
+}
+
+#[test]
+fn an_endpoint_can_be_made_before_its_secret_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tollgate.toml");
+    let text = "[gateway]\npublic_url = \"https://a.example\"\n[plans.pro]\nstripe_prices = [\"price_pro\"]\n\
+                [billing.stripe]\nsecret_key = \"rk_live_0123\"\n";
+    for (line, is_loaded) in [
+        ("", true),
+        ("webhook_secrets = []", true),
+        ("webhook_secrets = [\"${NOT_SET}\"]", true),
+        ("webhook_secrets_file = \"not-there\"", true),
+        ("trial_days = 1_000", false),
+        ("webhook_secret = []", false),
+    ] {
+        std::fs::write(&path, format!("{text}{line}\n")).expect("a written file");
+        let loaded = load_without_webhook_secrets(&path, &environment);
+        assert_eq!(loaded.is_ok(), is_loaded, "{line}: {loaded:?}");
+        if let Ok(loaded) = loaded {
+            assert_eq!(loaded.warnings, []);
+            assert_eq!(loaded.config.settings.billing.stripe.map(|stripe| stripe.webhook_secrets), Some(Vec::new()));
+        }
+        assert!(load(&path, &environment).is_err(), "{line}");
+    }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tollgate_config::{
-    Access, ByteLimit, Condition, Config, Cost, Database, JwtKeys, LimiterMode, MailTls, OnLimiterDown, RateScope,
-    RequestLog, Route, Scheme, Threads, changed_settings, parse,
+    Access, BilledMeter, ByteLimit, Condition, Config, Cost, Database, JwtKeys, LimiterMode, MailTls, OnDispute,
+    OnLimiterDown, OnRefund, ProrationBehavior, RateScope, RequestLog, Route, Scheme, Secret, StripeConfig, Threads,
+    changed_settings, parse,
 };
 use tollgate_domain::{LimitSet, MeterName, Plan};
 
@@ -180,6 +181,70 @@ fn what_is_kept_of_use_is_typed() {
     assert_eq!((usage.notices, usage.retention), (vec![50, 100], Duration::from_hours(366 * 24)));
 }
 
+/// A file that sells one plan, with these lines in `[billing.stripe]`.
+fn selling(lines: &str) -> Config {
+    let text = format!(
+        "[gateway]\npublic_url = \"https://a.example\"\n\
+         [plans.pro]\nstripe_prices = [\"price_pro\"]\nmeters = {{ tokens = \"unlimited\" }}\n\
+         [billing.stripe]\nsecret_key = \"rk_live_0123\"\nwebhook_secrets = [\"whsec_0123456789\", \"${{WORD}}\"]\n{lines}"
+    );
+    good(&text).config
+}
+
+#[test]
+fn what_is_asked_of_stripe_is_typed() {
+    let secrets = ["whsec_0123456789", "hunter2-from-the-environment"].map(Secret::new);
+    let defaults = StripeConfig::new(Secret::new("rk_live_0123"), secrets.into());
+    let stripe = selling("").settings.billing.stripe.expect("the section");
+    assert_eq!(stripe, defaults);
+    assert!(stripe.livemode);
+    assert_eq!((stripe.grace, stripe.trial_days), (Duration::from_hours(7 * 24), 0));
+    assert_eq!(stripe.proration_behavior, ProrationBehavior::AlwaysInvoice);
+    assert_eq!((stripe.on_dispute, stripe.on_refund), (OnDispute::Suspend, OnRefund::Keep));
+    assert_eq!((stripe.api_base.as_str(), stripe.sweep), ("https://api.stripe.com/", Duration::from_hours(24)));
+    assert!(stripe.meters.is_empty() && stripe.success_url.is_none() && stripe.cancel_url.is_none());
+
+    let lines = "livemode = true\ngrace = \"60d\"\ntrial_days = 14\nproration_behavior = \"create_prorations\"\n\
+                 success_url = \"https://b.example/paid?session={CHECKOUT_SESSION_ID}\"\ncancel_url = \"https://b.example\"\n\
+                 api_base = \"http://127.0.0.1:12111/base\"\non_dispute = \"keep\"\non_refund = \"suspend\"\n\
+                 meters = { tokens = \"llm_tokens\", calls = \"api_calls\" }\nsweep = \"1h\"";
+    let stripe = selling(lines).settings.billing.stripe.expect("the section");
+    assert_eq!((stripe.grace, stripe.trial_days), (Duration::from_hours(60 * 24), 14));
+    assert_eq!(stripe.proration_behavior.as_str(), "create_prorations");
+    let success = stripe.success_url.as_ref().map(url::Url::as_str);
+    assert_eq!(success, Some("https://b.example/paid?session={CHECKOUT_SESSION_ID}"), "Stripe finds its braces");
+    assert_eq!(stripe.cancel_url.as_ref().map(url::Url::as_str), Some("https://b.example/"));
+    assert_eq!(stripe.api_base.as_str(), "http://127.0.0.1:12111/base/");
+    assert_eq!((stripe.on_dispute, stripe.on_refund), (OnDispute::Keep, OnRefund::Suspend));
+    let meters: Vec<_> = stripe.meters.iter().map(|(meter, event)| (meter.as_str(), event.as_str())).collect();
+    assert_eq!(meters, [("calls", "api_calls"), ("tokens", "llm_tokens")]);
+    assert_eq!(stripe.meters.keys().next(), Some(&BilledMeter::Calls));
+    assert_eq!(stripe.sweep, Duration::from_hours(1));
+    assert_eq!(good("[billing]").config.settings.billing.stripe, None);
+}
+
+#[test]
+fn grace_is_the_policy_s_and_a_reload_takes_it() {
+    let days = |config: &Config| config.policy.plans.grace_us() / tollgate_domain::DAY_US;
+    // A file that loses the section takes access away from nobody before its time.
+    for (config, expected) in [
+        (Config::default_for_missing_file(), 7),
+        (good("").config, 7),
+        (selling(""), 7),
+        (selling("grace = \"0s\""), 0),
+        (selling("grace = \"60d\""), 60),
+    ] {
+        assert_eq!(days(&config), expected);
+    }
+    let (old, new) = (selling("grace = \"1d\""), selling("grace = \"2d\"\nsweep = \"1h\""));
+    assert_eq!(changed_settings(&old.settings, &new.settings), ["billing.stripe.sweep"]);
+    // After a reload the old settings are in force under the new policy: that is what is shown and hashed.
+    let in_force = Config { policy: new.policy, ..old.clone() };
+    assert!(in_force.to_redacted_toml().contains("grace = \"2d\""), "{}", in_force.to_redacted_toml());
+    assert_eq!(in_force.hash(), selling("grace = \"2d\"").hash());
+    assert_ne!(in_force.hash(), old.hash());
+}
+
 #[test]
 fn a_policy_that_needs_a_setting_of_a_new_file_waits_for_the_restart_too() {
     let keys = "[auth.jwt]\njwks_url = \"https://a.example/keys\"\n";
@@ -256,11 +321,15 @@ fn changed_settings_are_named_and_policy_is_none_of_them() {
             vec!["auth.jwt.jwks_url", "auth.jwt.audience", "auth.jwt.leeway", "auth.jwt.name_claim"],
             false,
         ),
+        ("[billing]", vec![], true),
     ] {
         let new = good(text).config;
         assert_eq!(changed_settings(&old.settings, &new.settings), changed, "{text}");
         assert_eq!(old.hash() == new.hash(), same_hash, "{text}");
     }
+    let changed =
+        changed_settings(&selling("").settings, &selling("trial_days = 1\nmeters = { calls = \"c\" }").settings);
+    assert_eq!(changed, ["billing.stripe.trial_days", "billing.stripe.meters"]);
     let hash = old.hash();
     assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hash}");
 }

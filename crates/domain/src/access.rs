@@ -4,17 +4,32 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::account::{Account, Key, KeyState};
+use crate::period::{Period, PeriodBasis, QuotaPeriod};
 use crate::plan::{Plan, PlanTable};
 use crate::refusal::{Reason, Refusal};
 use crate::route::RouteName;
+use crate::subscription::{FOREVER, Lapse, Subscribed, Subscription};
 use crate::time::Timestamp;
 
-/// What an account is entitled to now.
+/// What an account is entitled to at an instant.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Entitlement {
-    /// This plan, which has API access.
+pub struct Entitlement {
+    /// Its plan, or why it has no API access.
+    pub access: Access,
+    /// What gives it.
+    pub source: Source,
+    /// The period of the subscription that gives the account something, whether or not that is what is in force.
+    pub subscription: Option<Period>,
+    /// From when on it must be worked out anew, for time alone changes it.
+    pub until: Timestamp,
+}
+
+/// Whether an account may call the API.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access {
+    /// Under this plan, which has API access.
     Plan(Arc<Plan>),
-    /// No API access.
+    /// It may not.
     None(NoAccess),
 }
 
@@ -25,27 +40,118 @@ pub enum NoAccess {
     NoPlan,
     /// Its plan does not include the API.
     PlanWithoutApi(Arc<Plan>),
+    /// Its subscription gives nothing any more, or not yet, and there is no default.
+    Lapsed(Lapse),
+}
+
+/// What a plan comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// An operator set it.
+    Operator,
+    /// A subscription pays for it.
+    Subscription,
+    /// It is the default.
+    Default,
+    /// Nothing gives any.
+    Nothing,
+}
+
+impl Source {
+    /// The word operators see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Subscription => "subscription",
+            Self::Default => "default",
+            Self::Nothing => "nothing",
+        }
+    }
 }
 
 impl Entitlement {
     /// The plan, with API access or without.
     pub fn plan(&self) -> Option<&Arc<Plan>> {
-        match self {
-            Self::Plan(plan) | Self::None(NoAccess::PlanWithoutApi(plan)) => Some(plan),
-            Self::None(NoAccess::NoPlan) => None,
+        match &self.access {
+            Access::Plan(plan) | Access::None(NoAccess::PlanWithoutApi(plan)) => Some(plan),
+            Access::None(NoAccess::NoPlan | NoAccess::Lapsed(_)) => None,
+        }
+    }
+
+    /// Whether the account may call the API.
+    pub fn has_access(&self) -> bool {
+        matches!(self.access, Access::Plan(_))
+    }
+
+    /// What the account's quota periods are laid by. One without a plan has the periods that a plan has by default.
+    pub fn period_basis(&self, account: &Account) -> PeriodBasis {
+        PeriodBasis {
+            definition: self.plan().map_or_else(QuotaPeriod::default, |plan| plan.quota_period),
+            subscription: self.subscription,
+            rolling_anchor: account.rolling_anchor,
         }
     }
 }
 
-/// What follows for an account from its facts and the plan table.
+/// What follows for an account from its facts, the plan table and the time.
 ///
-/// The plan an operator set comes first; a plan that is no longer in the table counts as the default plan.
-pub fn entitlement(account: &Account, plans: &PlanTable) -> Entitlement {
-    let assigned = account.assigned_plan.as_ref().and_then(|name| plans.get(name.as_str()));
-    match assigned.or_else(|| plans.default_plan()) {
-        Some(plan) if plan.api => Entitlement::Plan(Arc::clone(plan)),
-        Some(plan) => Entitlement::None(NoAccess::PlanWithoutApi(Arc::clone(plan))),
-        None => Entitlement::None(NoAccess::NoPlan),
+/// The plan an operator set comes first, then the highest that a subscription gives, then the default. A plan that is no
+/// longer in the table counts as the default plan. A ban is not asked for here: it outlives all of this.
+pub fn entitlement(account: &Account, plans: &PlanTable, now: Timestamp) -> Entitlement {
+    let subscribed = Standing::of(&account.subscriptions, plans, now);
+    let assigned_until = account.assigned_until.unwrap_or(FOREVER);
+    let assigned = account.assigned_plan.as_ref().filter(|_| now < assigned_until);
+    let mut until = subscribed.until;
+    if assigned.is_some() {
+        until = until.min(assigned_until);
+    }
+    // An operator's plan that is gone is not made up for by a subscription: somebody meant it to hold.
+    let (source, plan) = match (assigned, &subscribed.best) {
+        (Some(name), _) => (Source::Operator, plans.get(name.as_str())),
+        (None, Some(best)) => (Source::Subscription, Some(&best.plan)),
+        (None, None) => (Source::Default, None),
+    };
+    let (source, plan) = match (plan, plans.default_plan()) {
+        (Some(plan), _) => (source, Some(plan)),
+        (None, Some(plan)) => (Source::Default, Some(plan)),
+        (None, None) => (Source::Nothing, None),
+    };
+    let access = match (plan, subscribed.lapse) {
+        (Some(plan), _) if plan.api => Access::Plan(Arc::clone(plan)),
+        (Some(plan), _) => Access::None(NoAccess::PlanWithoutApi(Arc::clone(plan))),
+        (None, Some(lapse)) => Access::None(NoAccess::Lapsed(lapse)),
+        (None, None) => Access::None(NoAccess::NoPlan),
+    };
+    Entitlement { access, source, subscription: subscribed.best.as_ref().map(|best| best.period), until }
+}
+
+/// What an account's subscriptions give together.
+struct Standing {
+    /// The highest that one gives; of equals the youngest, so that what was bought last is what counts.
+    best: Option<Subscribed>,
+    /// Why the youngest gives nothing, where none gives anything.
+    lapse: Option<Lapse>,
+    /// When the first of them stops giving what it gives.
+    until: Timestamp,
+}
+
+impl Standing {
+    fn of(subscriptions: &[Subscription], plans: &PlanTable, now: Timestamp) -> Self {
+        let mut standing = Self { best: None, lapse: None, until: FOREVER };
+        let mut by_age: Vec<&Subscription> = subscriptions.iter().collect();
+        by_age.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        for subscription in by_age {
+            match subscription.gives(plans, now) {
+                Ok(given) => {
+                    standing.until = standing.until.min(given.until);
+                    if standing.best.as_ref().is_none_or(|best| best.plan.rank <= given.plan.rank) {
+                        standing.best = Some(given);
+                    }
+                }
+                Err(lapse) => standing.lapse = Some(lapse),
+            }
+        }
+        standing
     }
 }
 
@@ -96,10 +202,11 @@ pub fn decide<'a>(
     if account.ban.is_some() {
         return Err((Refusal::AccountDisabled, Reason::AccountBanned));
     }
-    let plan = match entitlement {
-        Entitlement::Plan(plan) => plan,
-        Entitlement::None(NoAccess::NoPlan) => return Err((Refusal::UpgradeRequired, Reason::NoPlan)),
-        Entitlement::None(NoAccess::PlanWithoutApi(_)) => {
+    let plan = match &entitlement.access {
+        Access::Plan(plan) => plan,
+        Access::None(NoAccess::NoPlan) => return Err((Refusal::UpgradeRequired, Reason::NoPlan)),
+        Access::None(NoAccess::Lapsed(_)) => return Err((Refusal::UpgradeRequired, Reason::Lapsed)),
+        Access::None(NoAccess::PlanWithoutApi(_)) => {
             return Err((Refusal::UpgradeRequired, Reason::PlanWithoutApi));
         }
     };

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use crate::id::{AccountId, KeyId};
 use crate::key::HashedKey;
 use crate::limit::{Bucket, LimitSet, Quota};
-use crate::period::{Period, PeriodBasis};
-use crate::plan::{Plan, PlanName};
+use crate::plan::PlanName;
 use crate::route::{Glob, RouteName};
+use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
 /// Who pays, and owns keys, usage and the subscription.
@@ -26,29 +26,20 @@ pub struct Account {
     pub created_at: Timestamp,
     /// The plan an operator set; it holds until lifted, whatever a subscription says.
     pub assigned_plan: Option<PlanName>,
+    /// Until when that plan holds, if it ends by itself.
+    pub assigned_until: Option<Timestamp>,
     /// An operator's ban; it outlives any webhook.
     pub ban: Option<Ban>,
     /// When it was deleted; its keys are refused from then on.
     pub deleted_at: Option<Timestamp>,
     /// Where its rolling periods begin: its creation, or the earliest imported cycle start.
     pub rolling_anchor: Timestamp,
-    /// The subscription item's current period, where there is a subscription.
-    pub subscription_period: Option<Period>,
-    /// The customer at Stripe, as imported.
+    /// The customer at Stripe.
     pub stripe_customer: Option<String>,
     /// The subscription at Stripe, as imported.
     pub stripe_subscription: Option<String>,
-}
-
-impl Account {
-    /// What its quota periods are laid by under a plan.
-    pub fn period_basis(&self, plan: &Plan) -> PeriodBasis {
-        PeriodBasis {
-            definition: plan.quota_period,
-            subscription: self.subscription_period,
-            rolling_anchor: self.rolling_anchor,
-        }
-    }
+    /// What Stripe says of its subscriptions, those that ended too.
+    pub subscriptions: Vec<Subscription>,
 }
 
 /// An operator's ban.

@@ -18,12 +18,13 @@ mod price;
 mod rate;
 mod refusal;
 mod route;
+mod subscription;
 mod time;
 mod usage;
 
 pub use access::{
-    AccessRequest, Anonymous, Entitlement, Grant, NoAccess, decide, decide_anonymous, entitlement, key_allows,
-    plan_reaches,
+    Access, AccessRequest, Anonymous, Entitlement, Grant, NoAccess, Source, decide, decide_anonymous, entitlement,
+    key_allows, plan_reaches,
 };
 pub use account::{Account, Ban, IpRules, Key, KeyLimits, KeyState, Supersession};
 pub use id::{AccountId, InvalidId, KeyId, NodeId};
@@ -36,5 +37,8 @@ pub use price::{Interval, InvalidPrice, Price};
 pub use rate::{InvalidRate, Rate, Unit, default_burst, parse_count};
 pub use refusal::{Reason, Refusal};
 pub use route::{Glob, RouteName};
+pub use subscription::{
+    Lapse, Subscribed, Subscription, SubscriptionItem, SubscriptionStatus, Withheld, WithheldCause,
+};
 pub use time::{Clock, DAY_US, HOUR_US, MINUTE_US, SECOND_US, Timestamp};
 pub use usage::{RequestRow, StatusClass, UsageBatch, UsageKey, UsageLine, UsageTally};

@@ -104,6 +104,8 @@ impl Plan {
 pub struct PlanTable {
     plans: BTreeMap<PlanName, Arc<Plan>>,
     default_plan: Option<PlanName>,
+    by_price: BTreeMap<String, PlanName>,
+    grace_us: i64,
 }
 
 impl PlanTable {
@@ -111,7 +113,28 @@ impl PlanTable {
     pub fn new(plans: impl IntoIterator<Item = Plan>, default_plan: Option<PlanName>) -> Self {
         let plans: BTreeMap<_, _> = plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect();
         let default_plan = default_plan.filter(|name| plans.contains_key(name));
-        Self { plans, default_plan }
+        let prices = |plan: &Arc<Plan>| {
+            let name = plan.name.clone();
+            plan.stripe_prices.clone().into_iter().map(move |price| (price, name.clone()))
+        };
+        let by_price = plans.values().flat_map(prices).collect();
+        Self { plans, default_plan, by_price, grace_us: 0 }
+    }
+
+    /// The same table, in which a subscription gives its plan for so many microseconds after charging it has failed.
+    #[must_use]
+    pub fn with_grace(self, grace_us: i64) -> Self {
+        Self { grace_us, ..self }
+    }
+
+    /// How long a subscription gives its plan after charging it has failed, in microseconds.
+    pub fn grace_us(&self) -> i64 {
+        self.grace_us
+    }
+
+    /// The plan that a Stripe price buys.
+    pub fn of_price(&self, price: &str) -> Option<&Arc<Plan>> {
+        self.by_price.get(price).and_then(|name| self.plans.get(name))
     }
 
     /// The plan of this name.

@@ -120,6 +120,8 @@ pub enum Reason {
     AccountBanned,
     /// The account has no plan.
     NoPlan,
+    /// The account's subscription gives nothing any more, or not yet.
+    Lapsed,
     /// The plan has no API access.
     PlanWithoutApi,
     /// The plan's rank is below the route's `min_plan`.
@@ -162,6 +164,7 @@ impl Reason {
             Self::AccountDeleted => "account_deleted",
             Self::AccountBanned => "account_banned",
             Self::NoPlan => "no_plan",
+            Self::Lapsed => "lapsed",
             Self::PlanWithoutApi => "plan_without_api",
             Self::PlanTooLow => "plan_too_low",
             Self::FeatureMissing => "feature_missing",

@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    Account, Ban, Bucket, Glob, HashedKey, IpRules, Key, KeyHash, KeyLimits, MaskedKey, Period, PlanName, Supersession,
+    Account, Ban, Bucket, Glob, HashedKey, IpRules, Key, KeyHash, KeyLimits, MaskedKey, PlanName, Supersession,
     Timestamp,
 };
+use tollgate_store::SubscriptionForm;
 
 /// The version of both forms. It changes with their meaning.
 const VERSION: u32 = 1;
@@ -52,9 +53,11 @@ struct AccountForm {
     ban_reason: Option<String>,
     deleted_at: Option<Micros>,
     rolling_anchor: Micros,
-    subscription_period: Option<(Micros, Micros)>,
+    assigned_until: Option<Micros>,
     stripe_customer: Option<String>,
     stripe_subscription: Option<String>,
+    /// A record without them was written by a version that knew none, and is not believed.
+    subscriptions: Vec<SubscriptionForm>,
 }
 
 /// Writes a key's record. Its hash is not in it: it is the name under which the record stands.
@@ -132,11 +135,10 @@ pub(crate) fn write_account(account: &Account) -> Vec<u8> {
         ban_reason: account.ban.as_ref().and_then(|ban| ban.reason.clone()),
         deleted_at: account.deleted_at.map(Timestamp::as_micros),
         rolling_anchor: account.rolling_anchor.as_micros(),
-        subscription_period: account
-            .subscription_period
-            .map(|period| (period.start.as_micros(), period.end.as_micros())),
+        assigned_until: account.assigned_until.map(Timestamp::as_micros),
         stripe_customer: account.stripe_customer.clone(),
         stripe_subscription: account.stripe_subscription.clone(),
+        subscriptions: account.subscriptions.iter().map(SubscriptionForm::from).collect(),
     };
     serde_json::to_vec(&form).expect("text and numbers can be written as JSON")
 }
@@ -161,11 +163,10 @@ pub(crate) fn read_account(text: &[u8]) -> Option<Account> {
         ban: form.banned_at.map(|at| Ban { at: Timestamp::from_micros(at), reason: form.ban_reason }),
         deleted_at: form.deleted_at.map(Timestamp::from_micros),
         rolling_anchor: Timestamp::from_micros(form.rolling_anchor),
-        subscription_period: form
-            .subscription_period
-            .map(|(start, end)| Period { start: Timestamp::from_micros(start), end: Timestamp::from_micros(end) }),
+        assigned_until: form.assigned_until.map(Timestamp::from_micros),
         stripe_customer: form.stripe_customer,
         stripe_subscription: form.stripe_subscription,
+        subscriptions: form.subscriptions.into_iter().map(SubscriptionForm::read).collect::<Option<_>>()?,
     })
 }
 
@@ -192,9 +193,24 @@ mod tests {
             ban: Some(Ban { at: at(5), reason: None }),
             deleted_at: Some(at(6)),
             rolling_anchor: at(-9),
-            subscription_period: Some(Period { start: at(1), end: at(2) }),
+            assigned_until: Some(at(8)),
             stripe_customer: Some("cus_1".into()),
             stripe_subscription: None,
+            subscriptions: vec![subscription(Period { start: at(1), end: at(2) })],
+        }
+    }
+
+    fn subscription(period: Period) -> Subscription {
+        Subscription {
+            id: "sub_1".into(),
+            status: SubscriptionStatus::PastDue,
+            created_at: at(1),
+            items: vec![SubscriptionItem { id: "si_1".into(), price: "price_pro".into(), period }],
+            plan_price: Some("price_pro".into()),
+            failing_since: Some(at(3)),
+            cancel_at: Some(at(4)),
+            trial_end: Some(at(2)),
+            withheld: Some(Withheld { at: at(5), cause: WithheldCause::Dispute }),
         }
     }
 
@@ -289,7 +305,8 @@ mod tests {
                 created_at: one,
                 ban: Some(Ban { at: other, reason }),
                 rolling_anchor: other,
-                subscription_period: Some(Period { start: one, end: other }),
+                assigned_until: Some(other),
+                subscriptions: Vec::new(),
                 stripe_customer: customer,
                 ..account()
             };

@@ -439,6 +439,8 @@ pub struct LedgerLine {
     pub meter: Option<MeterName>,
     /// The key; `None` for what no key did.
     pub key: Option<KeyId>,
+    /// The route; `None` for what no route did, such as a reported event.
+    pub route: Option<String>,
     /// Calls, or events.
     pub calls: u64,
     /// Units debited from bucket and windows.

@@ -5,6 +5,7 @@
 //! many processes share. Nothing here decides anything: rules are in the domain, and every query about an account's
 //! things carries the account.
 
+mod billing;
 mod copy;
 mod customers;
 mod error;
@@ -15,7 +16,12 @@ mod sink;
 mod sql;
 mod sqlite;
 mod store;
+mod subscription_form;
 
+pub use billing::{
+    Applied, BilledPeriod, BilledUse, Billing, CustomerFacts, EventQuery, EventState, Fence, Fenced, InboxEvent,
+    InboxState, Linked, MeterSend, NewEvent, Outcome, SendOutcome, SendState, Settled,
+};
 pub use copy::{CopiedTable, CopyReport, CopyStep, Progress, copy};
 pub use customers::{
     AccountPatch, Channel, Credit, Credited, Customers, EventOutcome, ExportRow, GroupBy, History, HistoryQuery,
@@ -32,6 +38,7 @@ pub use record::{
 pub use sink::{Direct, KeyRecords, UsageSink};
 pub use sqlite::{SqliteSettings, SqliteStore};
 pub use store::{CreateAccount, CreateKey, RotateKey, Store};
+pub use subscription_form::SubscriptionForm;
 
 /// All that the control plane asks of a store.
 pub trait AdminStore: Store + Customers + History + Housekeeping {}

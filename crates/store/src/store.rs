@@ -98,11 +98,13 @@ pub trait Store: Send + Sync {
     /// Accounts that were not deleted, in order of id, after this one.
     async fn accounts(&self, after: Option<AccountId>, limit: u32) -> Result<Page<Account>, StoreError>;
 
-    /// Sets the operator's plan, or lifts it with `None`; the account as it is then.
+    /// Sets the operator's plan, until an instant where it is to end by itself, or lifts it with `None`; the account as
+    /// it is then.
     async fn assign_plan(
         &self,
         id: AccountId,
         plan: Option<&PlanName>,
+        until: Option<Timestamp>,
         audit: &NewAudit,
     ) -> Result<Option<Account>, StoreError>;
 

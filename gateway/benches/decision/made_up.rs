@@ -69,9 +69,10 @@ impl MadeUpKeys {
             ban: None,
             deleted_at: None,
             rolling_anchor: self.now,
-            subscription_period: None,
+            assigned_until: None,
             stripe_customer: None,
             stripe_subscription: None,
+            subscriptions: Vec::new(),
         };
         KeyWithAccount { key, account }
     }

@@ -35,19 +35,19 @@ impl<L: Limiter> Directory<L> {
         };
         let is_due = !self.epochs.holds(entry.epoch()) || now - confirmed >= UNCONFIRMED_US;
         if !is_due {
-            return Ok(Some(self.current(entry, snapshot)));
+            return Ok(Some(self.current(entry, snapshot, now)));
         }
         let _one_at_a_time = entry.confirming.lock().await;
         if let Some(newer) = self.keys.get(hash).filter(|newer| !Arc::ptr_eq(newer, &entry)) {
             // Whoever went first has put a confirmed one in its place.
-            return Ok(Some(self.current(newer, snapshot)));
+            return Ok(Some(self.current(newer, snapshot, now)));
         }
         match self.confirm(&entry, snapshot, now).await {
             Ok(Some(confirmed)) => Ok(Some(confirmed)),
             Ok(None) => self.find_uncached(hash, snapshot, now).await,
             Err(_) if now - confirmed < self.stale_for_us => {
                 self.metrics.keys_stale.inc();
-                Ok(Some(self.current(Arc::clone(&entry), snapshot)))
+                Ok(Some(self.current(Arc::clone(&entry), snapshot, now)))
             }
             Err(error) => Err(error.into()),
         }
@@ -98,7 +98,7 @@ impl<L: Limiter> Directory<L> {
             self.publish(&Change::Account(account)).await;
             return Ok(None);
         }
-        let renewed = Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), read, snapshot));
+        let renewed = Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), read, snapshot, now));
         self.keys.replace(entry, Arc::clone(&renewed));
         Ok(Some(renewed))
     }

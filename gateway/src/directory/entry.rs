@@ -68,6 +68,8 @@ pub struct KeyEntry<L: Limiter> {
     generation: u64,
     /// Until when the key works if nobody changes it.
     works_until: Timestamp,
+    /// Until when the account is entitled to what it is, if nothing but time passes.
+    entitled_until: Timestamp,
     /// The plan, where the account is in good standing and the key has no rules of its own.
     plan: Option<Arc<Plan>>,
     /// The limits that are counted for all keys of the account.
@@ -104,12 +106,18 @@ pub(super) struct RecordRead {
 }
 
 impl<L: Limiter> KeyEntry<L> {
-    pub(super) fn resolve(key: Key, owner: Arc<AccountEntry<L>>, read: RecordRead, snapshot: &Snapshot) -> Self {
+    pub(super) fn resolve(
+        key: Key,
+        owner: Arc<AccountEntry<L>>,
+        read: RecordRead,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Self {
         let account = &owner.account;
-        let entitlement = entitlement(account, &snapshot.policy.plans);
+        let entitlement = entitlement(account, &snapshot.policy.plans, now);
         let plan = entitlement.plan();
         let in_good_standing = account.deleted_at.is_none() && account.ban.is_none() && !key.has_rules();
-        let period_basis = plan.map(|plan| account.period_basis(plan));
+        let period_basis = plan.map(|_| entitlement.period_basis(account));
         Self {
             hash: key.hashed.hash,
             handle: owner.handle.clone(),
@@ -118,6 +126,7 @@ impl<L: Limiter> KeyEntry<L> {
             generation: snapshot.generation,
             epoch: read.epoch,
             works_until: key.works_until(),
+            entitled_until: entitlement.until,
             plan: plan.filter(|plan| plan.api && in_good_standing).cloned(),
             shared_limits: plan.map(|plan| snapshot.shared_limits(plan)),
             own_limits: plan.and_then(|plan| key.own_limits(&plan.limits, snapshot.rates_per_key)).map(Box::new),
@@ -163,6 +172,11 @@ impl<L: Limiter> KeyEntry<L> {
 
     pub(super) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether it was resolved against this plan table, and no time has come since that changes what follows from it.
+    pub(super) fn is_current(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        self.generation == snapshot.generation && now < self.entitled_until
     }
 
     pub(super) fn epoch(&self) -> Epoch {

@@ -158,20 +158,22 @@ impl<L: Limiter> Directory<L> {
             return self.find_uncached(hash, snapshot, now).await;
         };
         if self.epochs.holds(entry.epoch()) && self.feed.is_live(now) {
-            return Ok(Some(self.current(entry, snapshot)));
+            return Ok(Some(self.current(entry, snapshot, now)));
         }
         self.find_doubtful(hash, entry, snapshot, now).await
     }
 
-    /// The entry itself, or one resolved anew when the plan table has changed since.
-    fn current(&self, entry: Arc<KeyEntry<L>>, snapshot: &Snapshot) -> Arc<KeyEntry<L>> {
-        if entry.generation() == snapshot.generation {
+    /// The entry itself, or one resolved anew when the plan table has changed since, or when what the account is entitled
+    /// to has come to its end.
+    fn current(&self, entry: Arc<KeyEntry<L>>, snapshot: &Snapshot, now: Timestamp) -> Arc<KeyEntry<L>> {
+        if entry.is_current(snapshot, now) {
             return entry;
         }
-        let resolved = Arc::new(KeyEntry::resolve(entry.key.clone(), Arc::clone(&entry.owner), entry.read(), snapshot));
+        let (key, owner) = (entry.key.clone(), Arc::clone(&entry.owner));
+        let resolved = Arc::new(KeyEntry::resolve(key, owner, entry.read(), snapshot, now));
         // Only in place of the entry it was made from: a change may have removed that one, and another reader may
         // have remembered a newer record since.
-        if entry.generation() < snapshot.generation {
+        if entry.generation() <= snapshot.generation {
             self.keys.replace(&entry, Arc::clone(&resolved));
         }
         resolved
@@ -190,7 +192,7 @@ impl<L: Limiter> Directory<L> {
             let _the_only_reader = self.being_read.get_value_or_guard_async(hash).await;
             match self.keys.get(hash) {
                 Some(entry) if self.epochs.since(entry.epoch()) != Since::Change => {
-                    return Ok(Some(self.current(entry, snapshot)));
+                    return Ok(Some(self.current(entry, snapshot, now)));
                 }
                 Some(stale) => self.keys.remove_same(&stale),
                 None => {}
@@ -214,7 +216,7 @@ impl<L: Limiter> Directory<L> {
             };
             let owner = self.owner_of(found.account);
             let read = RecordRead { at: now, epoch: self.epochs.of(owner.account.id) };
-            let entry = Arc::new(KeyEntry::resolve(found.key, owner, read, snapshot));
+            let entry = Arc::new(KeyEntry::resolve(found.key, owner, read, snapshot, now));
             self.keys.insert(Arc::clone(&entry));
             return Ok(Some(entry));
         }

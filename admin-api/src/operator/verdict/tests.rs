@@ -43,9 +43,10 @@ fn account(plan: Option<&str>) -> Account {
         ban: None,
         deleted_at: None,
         rolling_anchor: NOW,
-        subscription_period: None,
+        assigned_until: None,
         stripe_customer: None,
         stripe_subscription: None,
+        subscriptions: Vec::new(),
     }
 }
 
@@ -59,7 +60,7 @@ fn limit(kind: &'static str, has_units: bool, resets_at: &str) -> LimitView {
 }
 
 fn judge(key: &Key, account: &Account, limits: &[LimitView], is_enforced: bool) -> Judgement {
-    let entitlement = entitlement(account, &plans());
+    let entitlement = entitlement(account, &plans(), NOW);
     verdict(&Facts { key, account, entitlement: &entitlement, limits, invalid_key_status: 401, is_enforced, now: NOW })
 }
 
@@ -142,7 +143,7 @@ fn routes_tell_by_plan_feature_scope_and_meter_whether_they_are_open() {
         Route { meter: MeterName::new("tokens"), ..named("embed") },
     ];
     let pro = account(Some("pro"));
-    let entitlement = entitlement(&pro, &plans());
+    let entitlement = entitlement(&pro, &plans(), NOW);
     let limits = [LimitView::of_test("tokens", "meter", false, "2026-04-01T00:00:00Z")];
     let facts = Facts {
         key: &key(),

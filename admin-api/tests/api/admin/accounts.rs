@@ -43,6 +43,7 @@ async fn an_account_is_made_and_shown() {
         "resets_at": "2026-04-01T00:00:00Z",
         "used": 0
       },
+      "rolling_anchor": "2026-03-10T12:00:00Z",
       "state": "active",
       "stripe_customer_id": null,
       "subscription": null

@@ -38,11 +38,3 @@ fn what_a_later_version_brings_to_routes_says_so() {
         ),
     ]);
 }
-
-#[test]
-fn sections_of_a_later_version_say_so() {
-    check(&[(
-        "[billing.stripe]\nsecret_key = \"x\"",
-        &["1:2: [billing] (Stripe) comes with a later version; remove it"],
-    )]);
-}

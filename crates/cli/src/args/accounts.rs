@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use tollgate_domain::parse_count;
 
+use super::time::Expiry;
 use super::{Format, Import, meter};
 
 #[derive(Debug, Subcommand)]
@@ -65,7 +66,10 @@ pub(crate) struct AccountsSetPlan {
     /// The plan; it holds until lifted
     #[arg(value_name = "PLAN", required_unless_present = "auto", conflicts_with = "auto")]
     pub(crate) plan: Option<String>,
-    /// Lift the plan an operator set: back to the default plan
+    /// When the plan ends by itself: an instant such as `2027-01-31`, or a span from now such as `30d`
+    #[arg(long, value_name = "TIME", value_parser = Expiry::parse, conflicts_with = "auto")]
+    pub(crate) until: Option<Expiry>,
+    /// Lift the plan an operator set: back to the subscription's or the default plan
     #[arg(long)]
     pub(crate) auto: bool,
     #[command(flatten)]

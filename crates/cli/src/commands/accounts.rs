@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::{
     Accounts, AccountsBan, AccountsCreate, AccountsCredit, AccountsDelete, AccountsOne, AccountsSetPlan, Format, Units,
 };
-use crate::commands::{Failure, account_reference, admin_client, import, leaves, moment, rows, text};
+use crate::commands::{Failure, account_reference, admin_client, import, leaves, moment, now, rows, text};
 use crate::output;
 
 /// Does one of the `accounts` commands.
@@ -69,7 +69,10 @@ async fn show(command: &AccountsOne, config: Option<&Path>) -> Result<(), Failur
 
 async fn set_plan(command: &AccountsSetPlan, config: Option<&Path>) -> Result<(), Failure> {
     let reference = account_reference(&command.account)?;
-    let request = json!({ "plan": command.plan });
+    let mut request = json!({ "plan": command.plan });
+    if let Some(until) = command.until {
+        request["until"] = until.instant(now()).to_string().into();
+    }
     let account = admin_client(config)?.put(&["accounts", &reference, "plan"], &request).await?;
     said(&account, command.format, &format!("account {} is {}", text(&account, "/id"), plan_words(&account)))
 }

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use serde_json::Value;
 use tollgate_config::ProcessEnvironment;
-use tollgate_domain::{KeyId, MeterName, Period, PlanName, Timestamp};
+use tollgate_domain::{
+    KeyId, MeterName, Period, PlanName, RouteName, Subscription, SubscriptionItem, SubscriptionStatus, Timestamp,
+    Withheld, WithheldCause,
+};
 
 use crate::args::PlanDiff;
 use crate::client::AdminClient;
@@ -62,7 +65,7 @@ async fn report(
             told = Instant::now();
         }
         let person = person(account)?;
-        let moved = Move::of(&person, old, new);
+        let moved = Move::of(&person, old, new, now());
         let (verdict, lost) = match replayed {
             None => (Verdict::Same, Vec::new()),
             Some(stretch) => source.replay(&person, &moved, stretch).await?,
@@ -129,17 +132,45 @@ async fn first_keys(client: &AdminClient, old: &Side, new: &Side) -> anyhow::Res
 fn person(account: &Value) -> anyhow::Result<Person> {
     let id = text(account, "/id");
     let unknown = || format!("the admin API shows an account that cannot be read: {}", output::visible(&id));
-    let created_at = Timestamp::parse(&text(account, "/created_at")).with_context(unknown)?;
-    let period = |pointer: &str| {
-        let at = |end: &str| Timestamp::parse(&text(account, &format!("{pointer}/{end}")));
-        Some(Period { start: at("start")?, end: at("end")? })
-    };
+    let subscriptions = account.pointer("/subscriptions").and_then(Value::as_array);
+    let subscriptions = subscriptions.into_iter().flatten().map(|facts| subscription(facts).with_context(unknown));
     Ok(Person {
         id: id.parse().with_context(unknown)?,
         email: text(account, "/email"),
         assigned_plan: PlanName::new(&text(account, "/plan/assigned")),
-        rolling_anchor: Timestamp::parse(&text(account, "/rolling_anchor")).unwrap_or(created_at),
-        subscription_period: period("/subscription_period"),
+        rolling_anchor: Timestamp::parse(&text(account, "/rolling_anchor")).with_context(unknown)?,
+        assigned_until: Timestamp::parse(&text(account, "/plan/assigned_until")),
+        subscriptions: subscriptions.collect::<anyhow::Result<_>>()?,
+    })
+}
+
+/// What Stripe says of a subscription, as the admin API shows it.
+fn subscription(facts: &Value) -> Option<Subscription> {
+    let at = |pointer: &str| Timestamp::parse(&text(facts, pointer));
+    let item = |item: &Value| {
+        let at = |pointer: &str| Timestamp::parse(&text(item, pointer));
+        Some(SubscriptionItem {
+            id: text(item, "/id").into(),
+            price: text(item, "/price").into(),
+            period: Period { start: at("/period/start")?, end: at("/period/end")? },
+        })
+    };
+    let withheld = match facts.pointer("/withheld").filter(|withheld| !withheld.is_null()) {
+        None => None,
+        Some(_) => {
+            Some(Withheld { at: at("/withheld/at")?, cause: WithheldCause::parse(&text(facts, "/withheld/cause"))? })
+        }
+    };
+    Some(Subscription {
+        id: text(facts, "/id").into(),
+        status: SubscriptionStatus::parse(&text(facts, "/status"))?,
+        created_at: at("/created_at")?,
+        items: facts.pointer("/items")?.as_array()?.iter().map(item).collect::<Option<_>>()?,
+        plan_price: facts.pointer("/plan_price").and_then(Value::as_str).map(Into::into),
+        failing_since: at("/failing_since"),
+        cancel_at: at("/cancel_at"),
+        trial_end: at("/trial_end"),
+        withheld,
     })
 }
 
@@ -206,11 +237,16 @@ impl Source<'_> {
             "" => None,
             id => Some(id.parse::<KeyId>().ok()?),
         };
+        let route = match text(shown, "/route").as_str() {
+            "" => None,
+            name => Some(RouteName::new(name)?),
+        };
         Some(Line {
             at: at("/at")?,
             place: shown.pointer("/line").and_then(Value::as_i64)?,
             meter,
             key: key.map(|key| self.first_keys.get(&key).copied().unwrap_or(key)),
+            route,
             calls: count("/calls")?,
             units_debited: count("/units_debited")?,
             units: shown.pointer("/units").and_then(Value::as_i64)?,
@@ -261,5 +297,7 @@ fn add_lost_calls(calls: &mut Vec<Refusals>, lost: &[LostRoute], row: &Value) {
     }
 }
 
+#[cfg(test)]
+mod month;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ pub(crate) mod tally;
 
 use std::sync::Arc;
 
-use tollgate_domain::{Account, AccountId, Entitlement, Period, Plan, PlanName, Timestamp, entitlement};
+use tollgate_domain::{Access, Account, AccountId, Entitlement, Plan, PlanName, Subscription, Timestamp, entitlement};
 
 use plans::LostRoute;
 use policy::Side;
@@ -25,8 +25,10 @@ pub(crate) struct Person {
     pub(crate) assigned_plan: Option<PlanName>,
     /// Where its rolling periods begin, as far as is known.
     pub(crate) rolling_anchor: Timestamp,
-    /// The subscription item's period, where there is one.
-    pub(crate) subscription_period: Option<Period>,
+    /// Until when that plan holds, where it ends by itself.
+    pub(crate) assigned_until: Option<Timestamp>,
+    /// What Stripe says of its subscriptions.
+    pub(crate) subscriptions: Vec<Subscription>,
 }
 
 /// What an account goes from and to.
@@ -42,22 +44,28 @@ pub(crate) struct Move {
 
 impl Move {
     /// What the two sides mean for an account.
-    pub(crate) fn of(person: &Person, old: &Side, new: &Side) -> Self {
-        let (before, after) = (entitled(person, old), entitled(person, new));
-        let open = |entitlement: &Entitlement| match entitlement {
-            Entitlement::Plan(plan) => Some(Arc::clone(plan)),
-            Entitlement::None(_) => None,
+    pub(crate) fn of(person: &Person, old: &Side, new: &Side, now: Timestamp) -> Self {
+        let (before, after) = (entitled(person, old, now), entitled(person, new, now));
+        let open = |entitlement: &Entitlement| match &entitlement.access {
+            Access::Plan(plan) => Some(Arc::clone(plan)),
+            Access::None(_) => None,
         };
         let name = |entitlement: &Entitlement| entitlement.plan().map(|plan| plan.name.clone());
         let (old_plan, new_plan) = (open(&before), open(&after));
         let refs = (old_plan.as_deref(), new_plan.as_deref());
-        let periods = replay::laying(refs.0, refs.1, person.subscription_period, person.rolling_anchor);
+        let periods = replay::laying(refs.0, refs.1, after.subscription, person.rolling_anchor);
         let lost = plans::lost_routes((&old.policy, refs.0), (&new.policy, refs.1));
         Self {
             plans: (name(&before), name(&after)),
             lost,
-            old: Terms { plan: old_plan, rates_per_key: old.rates_per_key, periods: None },
-            new: Terms { plan: new_plan, rates_per_key: new.rates_per_key, periods },
+            // What was used was called by the routes in force, whatever the new ones will ask for.
+            old: Terms {
+                plan: old_plan,
+                rates_per_key: old.rates_per_key,
+                metered: Arc::clone(&old.metered),
+                periods: None,
+            },
+            new: Terms { plan: new_plan, rates_per_key: new.rates_per_key, metered: Arc::clone(&old.metered), periods },
         }
     }
 
@@ -80,7 +88,7 @@ impl Move {
     }
 }
 
-fn entitled(person: &Person, side: &Side) -> Entitlement {
+fn entitled(person: &Person, side: &Side, now: Timestamp) -> Entitlement {
     let account = Account {
         id: person.id,
         email: person.email.clone(),
@@ -91,11 +99,12 @@ fn entitled(person: &Person, side: &Side) -> Entitlement {
         ban: None,
         deleted_at: None,
         rolling_anchor: person.rolling_anchor,
-        subscription_period: person.subscription_period,
+        assigned_until: person.assigned_until,
         stripe_customer: None,
         stripe_subscription: None,
+        subscriptions: person.subscriptions.clone(),
     };
-    entitlement(&account, &side.policy.plans)
+    entitlement(&account, &side.policy.plans, now)
 }
 
 /// A price as it is compared.

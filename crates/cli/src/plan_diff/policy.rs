@@ -4,10 +4,13 @@
 //! it, and so is no file that could be used: only the sections that matter here are taken of it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use tollgate_config::{Config, Environment, Policy, RateScope};
 use toml::{Table, Value};
+
+use super::replay::MeteredRoutes;
 
 /// The sections that decide.
 const SECTIONS: [&str; 3] = ["plans", "accounts", "routes"];
@@ -25,13 +28,24 @@ pub(crate) struct Side {
     pub(crate) rates_per_key: bool,
     /// Whether limits refuse at all.
     pub(crate) enforces: bool,
+    /// The routes that debit a meter.
+    pub(crate) metered: Arc<MeteredRoutes>,
 }
 
 impl Side {
     /// Of a whole configuration.
     pub(crate) fn of(config: Config) -> Self {
         let limits = &config.settings.limits;
-        Self { rates_per_key: limits.rate_scope == RateScope::Key, enforces: limits.enforce, policy: config.policy }
+        let metered = config.policy.routes.iter().filter_map(|route| {
+            let meter = route.meter.clone()?;
+            Some((route.name.clone(), (meter, route.cost.upfront())))
+        });
+        Self {
+            rates_per_key: limits.rate_scope == RateScope::Key,
+            enforces: limits.enforce,
+            metered: Arc::new(metered.collect()),
+            policy: config.policy,
+        }
     }
 
     /// Of a text that need not be usable as a whole: its plans, routes and what decides besides. `name` is what

@@ -4,18 +4,19 @@
 //! stretch a bucket of burst b and rate r may therefore be asked for r times that much more than the calls really asked:
 //! what such a bucket refuses and one with so much more burst would not is told apart as not certain.
 //!
-//! Meters are decided for themselves: an event is let in while its meter has a unit left, and then counts whole. So it
-//! is exact who is refused, and when first; how often after that is an upper bound, for a call that one limit
-//! refuses takes nothing from the others.
+//! Meters are decided for themselves: a call that its route debits of a meter asks for what the route asks for, and an
+//! event that is only reported is let in while its meter has a unit left; either then counts whole. So it is exact who is
+//! refused, and when first; how often after that is an upper bound, for a call that one limit refuses takes nothing from
+//! the others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tollgate_domain::limit::{
     AccountState, Debit, Debited, LimitLabel, LimitSet, Outcome, QuotaUse, Seed, Spending, Standing,
 };
 use tollgate_domain::{
-    Bucket, Charged, KeyId, MeterId, MeterName, Period, PeriodBasis, Plan, Quota, QuotaPeriod, Timestamp,
+    Bucket, Charged, KeyId, MeterId, MeterName, Period, PeriodBasis, Plan, Quota, QuotaPeriod, RouteName, Timestamp,
 };
 
 use super::tally::{Refusals, Tally};
@@ -34,6 +35,8 @@ pub(crate) struct Line {
     pub(crate) meter: Option<MeterName>,
     /// The first key of the chain that called; `None` for what no key did.
     pub(crate) key: Option<KeyId>,
+    /// The route; `None` for what no route did.
+    pub(crate) route: Option<RouteName>,
     /// Calls, or events.
     pub(crate) calls: u64,
     /// Units debited from bucket and windows.
@@ -44,6 +47,9 @@ pub(crate) struct Line {
     pub(crate) period: Period,
 }
 
+/// The routes that debit a meter: which, and how many units each call asks for before it goes on.
+pub(crate) type MeteredRoutes = BTreeMap<RouteName, (MeterName, u64)>;
+
 /// What an account is held to.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
@@ -51,6 +57,8 @@ pub(crate) struct Terms {
     pub(crate) plan: Option<Arc<Plan>>,
     /// Whether bucket and windows are each key's own.
     pub(crate) rates_per_key: bool,
+    /// The routes that the lines were called by.
+    pub(crate) metered: Arc<MeteredRoutes>,
     /// How its periods are laid; `None` leaves lines in the periods they were charged in.
     pub(crate) periods: Option<PeriodBasis>,
 }
@@ -67,6 +75,12 @@ impl Terms {
 
     fn period_of(&self, line: &Line) -> Period {
         self.periods.map_or(line.period, |basis| basis.period_at(line.at))
+    }
+
+    /// Units that each of the line's calls asked its meter for; `None` where they were counted without asking.
+    fn asked_of_meter(&self, line: &Line) -> Option<u64> {
+        let (meter, units) = self.metered.get(line.route.as_ref()?)?;
+        (line.meter.as_ref() == Some(meter)).then_some(*units)
     }
 }
 
@@ -320,28 +334,31 @@ impl Run {
         Seed { key, ..self.seed.clone() }
     }
 
-    /// Events of a meter: each is let in while a unit is left, and counts whole.
+    /// Calls and events that count a meter: each asks for what it is known to ask for, and then counts whole.
     fn push_events(&mut self, line: &Line, name: &MeterName, quota: Quota) {
         let (period, id) = (self.terms.period_of(line), name.id());
-        let Ok(units) = u64::try_from(line.units) else {
-            self.debit_meter(id, quota, period, 0, line.at);
-            self.meters.charge(Charged::Meter(id), period, line.units, u64::MAX);
-            return;
-        };
-        let limit = format!("meter {name}");
-        if line.calls == 0 || self.admits_events(id, quota, period, units, line.at, &limit) {
-            if line.calls == 0 {
+        let units = match u64::try_from(line.units) {
+            Ok(units) if line.calls > 0 => units,
+            // Credits, imports and late corrections: nothing was asked for.
+            _ => {
                 self.debit_meter(id, quota, period, 0, line.at);
                 self.meters.charge(Charged::Meter(id), period, line.units, u64::MAX);
+                return;
             }
+        };
+        let asked = self.terms.asked_of_meter(line);
+        let limit = format!("meter {name}");
+        let (each, more) = (units / line.calls, units % line.calls);
+        // Where none asks for more than it counts, all fit one by one if they fit at once.
+        if asked.unwrap_or(1) <= each && self.admits_events(id, quota, period, units, line.at, &limit) {
             return;
         }
-        let (each, more) = (units / line.calls, units % line.calls);
         for index in 0..line.calls {
             let event = each + u64::from(index < more);
-            if self.admits_events(id, quota, period, event.min(1), line.at, &limit) {
-                let rest = i64::try_from(event.saturating_sub(1)).unwrap_or(i64::MAX);
-                self.meters.settle(Charged::Meter(id), period, rest);
+            let cost = asked.unwrap_or(event.min(1));
+            if self.admits_events(id, quota, period, cost, line.at, &limit) {
+                let rest = i128::from(event) - i128::from(cost);
+                self.meters.settle(Charged::Meter(id), period, i64::try_from(rest).unwrap_or(i64::MAX));
             } else {
                 self.refused.add(&limit, 1, event, line.at);
             }

@@ -36,9 +36,10 @@ fn account(assigned: Option<&str>) -> Account {
         ban: None,
         deleted_at: None,
         rolling_anchor: NOW,
-        subscription_period: None,
+        assigned_until: None,
         stripe_customer: None,
         stripe_subscription: None,
+        subscriptions: Vec::new(),
     }
 }
 
@@ -67,7 +68,7 @@ fn call(key: &Key, account: &Account, change: impl Fn(&mut AccessRequest<'_>)) -
     let mut request =
         AccessRequest { route: &route, min_rank: None, feature: None, reads_only: true, client, now: NOW };
     change(&mut request);
-    let entitlement = entitlement(account, &table());
+    let entitlement = entitlement(account, &table(), NOW);
     decide(&request, key, account, &entitlement).map(|grant| grant.plan.name.to_string())
 }
 
@@ -119,9 +120,9 @@ fn a_replaced_key_works_until_the_instant_its_grace_ends() {
 
 #[test]
 fn a_vanished_plan_counts_as_the_default_and_no_default_is_no_access() {
-    assert_eq!(entitlement(&account(Some("gone")), &table()).plan().expect("the default").name, name("free"));
+    assert_eq!(entitlement(&account(Some("gone")), &table(), NOW).plan().expect("the default").name, name("free"));
     let without_default = PlanTable::new([plan("pro", 1, true)], None);
-    assert_eq!(entitlement(&account(Some("gone")), &without_default), Entitlement::None(NoAccess::NoPlan));
+    assert_eq!(entitlement(&account(Some("gone")), &without_default, NOW).access, Access::None(NoAccess::NoPlan));
 }
 
 #[test]

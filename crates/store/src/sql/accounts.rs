@@ -121,9 +121,10 @@ pub(super) fn fresh(new: &NewAccount) -> Account {
         ban: None,
         deleted_at: None,
         rolling_anchor: new.created_at,
-        subscription_period: None,
+        assigned_until: None,
         stripe_customer: None,
         stripe_subscription: None,
+        subscriptions: Vec::new(),
     }
 }
 
@@ -240,9 +241,10 @@ pub(super) async fn assign_plan(
     connection: &mut Connection,
     id: AccountId,
     plan: Option<&PlanName>,
+    until: Option<Timestamp>,
     audit: &NewAudit,
 ) -> Result<Option<Account>, StoreError> {
-    let changed = store_plan(connection, id, plan).await?;
+    let changed = store_plan(connection, id, plan, until).await?;
     told(connection, id, changed, audit).await
 }
 
@@ -251,12 +253,15 @@ pub(super) async fn store_plan(
     connection: &mut Connection,
     id: AccountId,
     plan: Option<&PlanName>,
+    until: Option<Timestamp>,
 ) -> Result<u64, StoreError> {
-    let changed = query("UPDATE accounts SET assigned_plan = $2 WHERE id = $1 AND deleted_at_us IS NULL")
-        .bind(id.to_string())
-        .bind(plan.map(PlanName::as_str))
-        .execute(connection)
-        .await?;
+    let changed =
+        query("UPDATE accounts SET assigned_plan = $2, assigned_until_us = $3 WHERE id = $1 AND deleted_at_us IS NULL")
+            .bind(id.to_string())
+            .bind(plan.map(PlanName::as_str))
+            .bind(plan.and(until).map(Timestamp::as_micros))
+            .execute(connection)
+            .await?;
     Ok(changed)
 }
 
@@ -281,6 +286,7 @@ pub(super) async fn add_facts(
 ) -> Result<(), StoreError> {
     query(
         "UPDATE accounts SET name = COALESCE($2, name), assigned_plan = COALESCE($3, assigned_plan), \
+         assigned_until_us = CASE WHEN $3 IS NULL THEN assigned_until_us END, \
          stripe_customer = COALESCE($4, stripe_customer), \
          stripe_subscription = COALESCE($5, stripe_subscription) WHERE id = $1",
     )

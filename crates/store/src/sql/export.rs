@@ -108,7 +108,7 @@ fn export_row(row: &Row) -> Result<ExportRow, StoreError> {
     })
 }
 
-pub(crate) const LINES: &str = "SELECT id, at_us, meter, key, calls, units_debited, units_charged, units_refunded, \
+pub(crate) const LINES: &str = "SELECT id, at_us, meter, key, route, calls, units_debited, units_charged, units_refunded, \
     period_start_us, period_end_us FROM usage_lines \
     WHERE account = $1 AND at_us >= $2 AND at_us < $3 AND (at_us > $4 OR id > $5) ORDER BY at_us, id LIMIT $6";
 
@@ -156,6 +156,7 @@ fn line(row: &Row) -> Result<LedgerLine, StoreError> {
         at: fields.timestamp("at_us")?,
         meter: fields.meter("meter")?,
         key: fields.key("key")?,
+        route: fields.get("route")?,
         calls: fields.count("calls")?,
         units_debited: fields.count("units_debited")?,
         units: fields.get::<i64>("units_charged")?.saturating_sub(fields.get("units_refunded")?),

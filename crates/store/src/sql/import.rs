@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::limit::UNITS_MAX;
 use tollgate_domain::{
-    Account, AccountId, Charged, DAY_US, IpRules, Key, KeyLimits, Period, PeriodBasis, PlanTable, QuotaPeriod,
-    Timestamp, UsageTally, entitlement,
+    Account, AccountId, Charged, DAY_US, IpRules, Key, KeyLimits, Period, PlanTable, Timestamp, UsageTally, entitlement,
 };
 
 use super::database::{Connection, Lock};
@@ -121,7 +120,7 @@ fn touched_entry(touched: &mut BTreeMap<AccountId, Touched>, account: Account) -
 
 async fn assign_plan(connection: &mut Connection, line: &ImportedKey, owner: &mut Touched) -> Result<(), StoreError> {
     if let Some(plan) = &line.plan {
-        account_rows::store_plan(connection, owner.account.id, Some(plan)).await?;
+        account_rows::store_plan(connection, owner.account.id, Some(plan), None).await?;
         owner.account.assigned_plan = Some(plan.clone());
         owner.is_changed = true;
     }
@@ -188,17 +187,9 @@ async fn charge(
     Ok(())
 }
 
-/// The account's open quota period. One without a plan has the periods that a plan has by default.
+/// The account's open quota period.
 fn open_period(account: &Account, plans: &PlanTable, now: Timestamp) -> Period {
-    let basis = match entitlement(account, plans).plan() {
-        Some(plan) => account.period_basis(plan),
-        None => PeriodBasis {
-            definition: QuotaPeriod::default(),
-            subscription: account.subscription_period,
-            rolling_anchor: account.rolling_anchor,
-        },
-    };
-    basis.period_at(now)
+    entitlement(account, plans, now).period_basis(account).period_at(now)
 }
 
 fn report_accounts<'a>(touched: impl Iterator<Item = &'a Touched>, report: &mut ImportReport) {

@@ -162,9 +162,10 @@ impl<B: Backend> Store for SqlStore<B> {
         &self,
         id: AccountId,
         plan: Option<&PlanName>,
+        until: Option<Timestamp>,
         audit: &NewAudit,
     ) -> Result<Option<Account>, StoreError> {
-        in_transaction!(self, |connection| accounts::assign_plan(connection, id, plan, audit))
+        in_transaction!(self, |connection| accounts::assign_plan(connection, id, plan, until, audit))
     }
 
     async fn set_ban(&self, id: AccountId, ban: Option<&Ban>, audit: &NewAudit) -> Result<Option<Account>, StoreError> {

@@ -3,11 +3,12 @@
 
 use tollgate_domain::{
     Account, Ban, Bucket, Glob, HashedKey, IpRules, Key, KeyHash, KeyId, KeyLimits, MaskedKey, MeterName, Period,
-    PlanName, Supersession, Timestamp,
+    PlanName, Subscription, Supersession, Timestamp,
 };
 
 use super::database::{Column, Row};
 use crate::error::StoreError;
+use crate::subscription_form::SubscriptionForm;
 
 /// An account's columns, named apart from a key's so that one row can hold both. The table is `a`.
 macro_rules! account_columns {
@@ -16,9 +17,9 @@ macro_rules! account_columns {
          a.created_at_us AS account_created_at_us, a.assigned_plan AS account_assigned_plan, \
          a.banned_at_us AS account_banned_at_us, a.ban_reason AS account_ban_reason, \
          a.deleted_at_us AS account_deleted_at_us, a.rolling_anchor_us AS account_rolling_anchor_us, \
-         a.subscription_start_us AS account_subscription_start_us, \
-         a.subscription_end_us AS account_subscription_end_us, \
-         a.stripe_customer AS account_stripe_customer, a.stripe_subscription AS account_stripe_subscription"
+         a.assigned_until_us AS account_assigned_until_us, \
+         a.stripe_customer AS account_stripe_customer, a.stripe_subscription AS account_stripe_subscription, \
+         (SELECT string_agg(s.facts, ',') FROM subscriptions s WHERE s.account = a.id) AS account_subscriptions"
     };
 }
 
@@ -138,14 +139,6 @@ impl TryFrom<AccountRow<'_>> for Account {
         let fields = Fields { table: "accounts", prefix: "account_", identity: &["account_id"], row };
         let ban_reason = fields.get("account_ban_reason")?;
         let banned_at = fields.timestamp_optional("account_banned_at_us")?;
-        let subscription_period = match (
-            fields.timestamp_optional("account_subscription_start_us")?,
-            fields.timestamp_optional("account_subscription_end_us")?,
-        ) {
-            (Some(start), Some(end)) if start < end => Some(Period { start, end }),
-            (None, None) => None,
-            _ => return Err(fields.corrupt("account_subscription_end_us")),
-        };
         Ok(Self {
             id: fields.parse("account_id", |text| text.parse().ok())?,
             email: fields.get("account_email")?,
@@ -156,11 +149,20 @@ impl TryFrom<AccountRow<'_>> for Account {
             ban: banned_at.map(|at| Ban { at, reason: ban_reason }),
             deleted_at: fields.timestamp_optional("account_deleted_at_us")?,
             rolling_anchor: fields.timestamp("account_rolling_anchor_us")?,
-            subscription_period,
+            assigned_until: fields.timestamp_optional("account_assigned_until_us")?,
             stripe_customer: fields.get("account_stripe_customer")?,
             stripe_subscription: fields.get("account_stripe_subscription")?,
+            subscriptions: fields.parse_optional("account_subscriptions", subscriptions)?.unwrap_or_default(),
         })
     }
+}
+
+/// Subscriptions in order of id, read from their forms joined by commas.
+fn subscriptions(joined: &str) -> Option<Vec<Subscription>> {
+    let forms: Vec<SubscriptionForm> = serde_json::from_str(&format!("[{joined}]")).ok()?;
+    let mut subscriptions = forms.into_iter().map(SubscriptionForm::read).collect::<Option<Vec<_>>>()?;
+    subscriptions.sort_by(|one, other| one.id.cmp(&other.id));
+    Some(subscriptions)
 }
 
 /// A row of `keys`, selected by [`key_columns`].

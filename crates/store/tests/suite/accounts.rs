@@ -39,9 +39,10 @@ async fn an_account_reads_back_as_it_was_made(store: Arc<dyn Store>) {
         ban: None,
         deleted_at: None,
         rolling_anchor: at(0),
-        subscription_period: None,
+        assigned_until: None,
         stripe_customer: None,
         stripe_subscription: None,
+        subscriptions: Vec::new(),
     };
     assert_eq!(made, CreateAccount::Created(expected.clone()));
     assert_eq!(store.account(new.id).await.expect("the store answers"), Some(expected.clone()));

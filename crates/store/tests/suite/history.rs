@@ -348,12 +348,14 @@ async fn lines_are_told_page_by_page(store: Arc<dyn AdminStore>) {
         let key = |line: &LedgerLine| (line.at, line.place);
         assert!(told.is_sorted_by(|one, next| key(one) < key(next)), "oldest first, each once");
         let mut told: Vec<_> =
-            told.into_iter().map(|line| (line.at, line.meter, line.key, line.calls, line.units)).collect();
+            told.into_iter().map(|line| (line.at, line.meter, line.key, line.route, line.calls, line.units)).collect();
         let here = counted.iter().filter(|one| one.account == 1 && one.at >= from && one.at < to);
         let units =
             |one: &Counted| i64::try_from(one.charged).expect("small") - i64::try_from(one.refunded).expect("small");
-        let mut expected: Vec<_> =
-            here.map(|one| (one.at, one.meter.map(meter), one.key.map(key_id), one.calls, units(one))).collect();
+        let route = |one: &Counted| Some(one.route.to_owned()).filter(|route| !route.is_empty());
+        let mut expected: Vec<_> = here
+            .map(|one| (one.at, one.meter.map(meter), one.key.map(key_id), route(one), one.calls, units(one)))
+            .collect();
         told.sort();
         expected.sort();
         assert_eq!(told, expected);

@@ -36,7 +36,7 @@ feature = "llm"
 "#;
 
 fn account(number: u8, plan: &str) -> Value {
-    json!({ "id": id(number), "email": format!("{number}@example.com"), "created_at": "2026-01-01T00:00:00Z", "plan": { "assigned": plan } })
+    json!({ "id": id(number), "email": format!("{number}@example.com"), "rolling_anchor": "2026-01-01T00:00:00Z", "plan": { "assigned": plan } })
 }
 
 fn id(number: u8) -> String {

@@ -54,7 +54,8 @@ fn ledger(calls: &[Call], batch_us: i64) -> Vec<Line> {
             return;
         }
         let period = Period::calendar_month(at);
-        lines.push(Line { at, place, meter, key: Some(key), calls: 1, units_debited: debited, units, period });
+        let key = Some(key);
+        lines.push(Line { at, place, meter, key, route: None, calls: 1, units_debited: debited, units, period });
     };
     for call in calls {
         add(end(call.at), key(call.key), None, call.cost, call.cost);
@@ -66,7 +67,7 @@ fn ledger(calls: &[Call], batch_us: i64) -> Vec<Line> {
 }
 
 fn terms(plan: Plan, rates_per_key: bool) -> Terms {
-    Terms { plan: Some(Arc::new(plan)), rates_per_key, periods: None }
+    Terms { plan: Some(Arc::new(plan)), rates_per_key, metered: <_>::default(), periods: None }
 }
 
 fn unlimited() -> Plan {
@@ -252,7 +253,17 @@ fn with_quota(limit: Option<u64>) -> Terms {
 
 fn line(seconds: i64, calls: u64, debited: u64, units: i64) -> Line {
     let at = start() + seconds * SECOND_US;
-    Line { at, place: seconds, meter: None, key: Some(key(1)), calls, units_debited: debited, units, period: month() }
+    Line {
+        at,
+        place: seconds,
+        meter: None,
+        key: Some(key(1)),
+        route: None,
+        calls,
+        units_debited: debited,
+        units,
+        period: month(),
+    }
 }
 
 fn refusals(limit: &str, calls: u64, units: u64, seconds: i64) -> Refusals {
@@ -281,6 +292,42 @@ fn what_was_given_back_is_free_again_and_what_was_imported_is_not() {
 }
 
 #[test]
+fn a_call_asks_its_routes_meter_for_what_the_route_debits_and_an_event_for_one_unit() {
+    let metered = RouteName::new("metered").expect("a name");
+    let line = |seconds, route: Option<&RouteName>, calls, units| {
+        let meter = Some(tokens());
+        Line { meter, route: route.cloned(), units_debited: 0, ..line(seconds, calls, 0, units) }
+    };
+    let with_meter = |limit: Option<u64>| {
+        let mut plan = unlimited();
+        plan.meters.extend(limit.map(|limit| (tokens(), Quota { limit: Some(limit) })));
+        let routes = MeteredRoutes::from([(metered.clone(), (tokens(), 7))]);
+        Terms { metered: Arc::new(routes), ..terms(plan, false) }
+    };
+    let other = RouteName::new("other").expect("a name");
+    // Ten calls of seven units, of which the answers then told three each.
+    let told = [line(1, Some(&metered), 10, 30)];
+    let cases: [(&[Line], u64, u64); 8] = [
+        (&[line(1, Some(&metered), 3, 21)], 21, 0),
+        (&[line(1, Some(&metered), 3, 21)], 20, 1),
+        (&[line(1, Some(&metered), 3, 21)], 6, 3),
+        (&[line(1, None, 3, 21)], 20, 0),
+        (&[line(1, Some(&other), 3, 21)], 14, 1),
+        (&told, 34, 0),
+        (&told, 33, 1),
+        (&told, 7, 9),
+    ];
+    for (lines, limit, expected) in cases {
+        let found = verdict(&with_meter(None), &with_meter(Some(limit)), lines, start());
+        let refused = match &found {
+            Verdict::More { refused, .. } => refused.iter().map(|limit| limit.calls).sum(),
+            Verdict::Same | Verdict::Less { .. } => 0,
+        };
+        assert_eq!(refused, expected, "{limit}: {found:?}");
+    }
+}
+
+#[test]
 fn who_stood_at_a_limit_is_refused_less_under_a_higher_one() {
     let lines = [line(1, 4, 4, 4), line(2, 1, 1, 1)];
     let expected = Verdict::Less { reached: vec![refusals("month", 1, 0, 2)] };
@@ -291,7 +338,7 @@ fn who_stood_at_a_limit_is_refused_less_under_a_higher_one() {
 
 #[test]
 fn without_access_everything_is_refused() {
-    let nothing = Terms { plan: None, rates_per_key: false, periods: None };
+    let nothing = Terms { plan: None, ..with_quota(None) };
     let lines = [line(1, 4, 8, 8), Line { key: None, ..line(2, 0, 0, 3) }];
     let expected = Verdict::More { refused: vec![refusals("access", 4, 8, 1)], calls_before: 0, certain: true };
     assert_eq!(verdict(&with_quota(None), &nothing, &lines, start()), expected);
