@@ -3,6 +3,8 @@
 //! Owns what is asked of Stripe and what follows from a failed, disputed or refunded charge. Deliberately does not know
 //! which Stripe price buys which plan: that stands with the plans.
 
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use url::Url;
 
 use crate::item::Item;
 use crate::reader::{Table, UnknownKeys};
-use crate::secret::{self, Given, Secret};
+use crate::secret::{self, Secret};
 
 /// The settings of `[billing]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,10 +63,10 @@ pub(crate) enum WebhookSecrets {
     NotYet,
 }
 
-/// How long access lasts after a charge has failed where nobody said so: about as long as Stripe tries again.
+/// How long access lasts after a charge has failed where nobody said so: in a week Stripe has tried the card again.
 pub(crate) const GRACE: Duration = Duration::from_hours(7 * 24);
 
-/// Nobody who has not paid for longer than this pays any more.
+/// Stripe tries a card again for no longer.
 const GRACE_MOST: Duration = Duration::from_hours(60 * 24);
 
 /// The longest trial that Stripe takes: two years.
@@ -72,12 +74,6 @@ const TRIAL_DAYS_MOST: u64 = 730;
 
 /// Stripe lists what it could not deliver for so long.
 const SWEEP_MOST: Duration = Duration::from_hours(30 * 24);
-
-/// How many secrets a signature is compared with. An old one lives for a day while it is rolled.
-const WEBHOOK_SECRETS_MAX: usize = 8;
-
-/// The fewest characters that a webhook's secret should have: what 80 random bits take in base 32.
-const WEBHOOK_SECRET_CHARACTERS: usize = 16;
 
 /// The longest `event_name` that Stripe takes, in characters.
 const EVENT_NAME_MAX: usize = 100;
@@ -123,7 +119,7 @@ impl StripeConfig {
 
     fn read(table: &Table<'_>, needed: WebhookSecrets) -> Option<Self> {
         let key = secret::read(table, "secret_key", "secret_key_file");
-        let secrets = read_webhook_secrets(table, needed);
+        let secrets = secrets::read_of_webhooks(table, needed);
         // In place of secrets that are missing or wrong, which are reported, so that the rest is checked too.
         let mut config = Self::new(Secret::new(""), Vec::new());
         let Self {
@@ -157,7 +153,7 @@ impl StripeConfig {
         table.read("sweep", sweep, |item| item.duration_between(Duration::from_secs(1), SWEEP_MOST));
         report_missing(table, &table.finish(), needed);
         let (key, item) = key?;
-        check_secret_key(&key, &item, table);
+        secrets::check_key(&key, &item, table);
         *secret_key = key;
         *webhook_secrets = secrets?;
         Some(config)
@@ -173,151 +169,8 @@ fn report_missing(table: &Table<'_>, unknown: &UnknownKeys, needed: WebhookSecre
     }
     if needed == WebhookSecrets::Needed && is_missing("webhook_secrets", "webhook_secrets_file") {
         let message =
-            format!("[billing.stripe] needs `webhook_secrets` or `webhook_secrets_file`: {WHERE_A_SECRET_COMES_FROM}");
+            format!("[billing.stripe] needs `webhook_secrets` or `webhook_secrets_file`: {}", secrets::ORIGIN);
         table.reader.error(table.offset, message);
-    }
-}
-
-const WHERE_A_SECRET_COMES_FROM: &str = "`tollgate stripe setup` makes the endpoint and shows its secret";
-
-/// Reads the secrets of webhooks: a list, or a file with one on each line. One that stands there twice counts once: two
-/// variables may have one value.
-fn read_webhook_secrets(table: &Table<'_>, needed: WebhookSecrets) -> Option<Vec<Secret>> {
-    let given = secret::given(table, "webhook_secrets", "webhook_secrets_file");
-    if needed == WebhookSecrets::NotYet {
-        return Some(Vec::new());
-    }
-    let mut secrets: Vec<Secret> = Vec::new();
-    let mut all_good = true;
-    let mut add = |secret: Secret, item: &Item<'_>, from_variable: bool| {
-        check_webhook_secret(&secret, item, from_variable);
-        if !secrets.contains(&secret) {
-            secrets.push(secret);
-        }
-    };
-    let item = match given? {
-        Given::InPlace(list) => {
-            for item in list.one_or_list() {
-                match secret::read_text(&item) {
-                    Some(secret) => add(secret, &item, is_from_variable(&item)),
-                    None => all_good = false,
-                }
-            }
-            list
-        }
-        Given::InFile(item) => {
-            let whole = secret::read_file(&item)?;
-            let lines = whole.reveal().lines().map(str::trim).filter(|line| !line.is_empty());
-            lines.for_each(|line| add(Secret::new(line), &item, false));
-            item
-        }
-    };
-    if all_good && secrets.is_empty() {
-        item.error(format!("`{}` is empty; {WHERE_A_SECRET_COMES_FROM}", item.key()));
-        return None;
-    }
-    if secrets.len() > WEBHOOK_SECRETS_MAX {
-        item.error(format!("there are at most {WEBHOOK_SECRETS_MAX} webhook secrets, not {}", secrets.len()));
-    }
-    all_good.then_some(secrets)
-}
-
-/// Whether a value differs from machine to machine, so that the file is right whatever it is on this one.
-fn is_from_variable(item: &Item<'_>) -> bool {
-    item.text().is_some_and(|text| text.substituted)
-}
-
-/// Reports at a secret what is wrong with it; of one that a variable holds only as a doubt.
-fn refuse_secret(item: &Item<'_>, from_variable: bool, message: impl Into<String>) {
-    if from_variable {
-        item.reader.warning(item.offset(), message);
-    } else {
-        item.error(message);
-    }
-}
-
-fn check_secret_key(secret: &Secret, item: &Item<'_>, table: &Table<'_>) {
-    let from_variable = item.key() == "secret_key" && is_from_variable(item);
-    let text = secret.reveal();
-    if !text.is_ascii() || text.bytes().any(|byte| byte.is_ascii_control()) {
-        item.error("the key holds a character that no header may hold");
-        return;
-    }
-    let is_live = match Kind::of(text) {
-        Kind::Key { is_live } => is_live,
-        Kind::PublishableKey => {
-            let message = "this is a publishable key, which asks nothing; write the secret one or a restricted one";
-            return refuse_secret(item, from_variable, message);
-        }
-        Kind::WebhookSecret => {
-            let message = "this is the secret of a webhook; write the account's secret key or a restricted one";
-            return refuse_secret(item, from_variable, message);
-        }
-        Kind::Unknown => return,
-    };
-    let given = table.take("livemode");
-    // One that is there and wrong has been reported already.
-    let livemode = given.as_ref().map_or(Some(true), |item| item.flag());
-    if livemode.is_none_or(|livemode| livemode == is_live) {
-        return;
-    }
-    let place = match &given {
-        Some(item) => format!("on line {}", item.reader.line(item.key_offset)),
-        None => "its default".into(),
-    };
-    let (mode, other) = if is_live { ("live", "test") } else { ("test", "live") };
-    refuse_secret(
-        item,
-        from_variable,
-        format!(
-            "this is a key of {mode} mode, and `livemode` is {} ({place}); change it or write the {other} key",
-            !is_live
-        ),
-    );
-}
-
-fn check_webhook_secret(secret: &Secret, item: &Item<'_>, from_variable: bool) {
-    match Kind::of(secret.reveal()) {
-        Kind::Key { .. } | Kind::PublishableKey => {
-            let message = "this is a key of the account; write the secret of the webhook's endpoint, whsec_…";
-            refuse_secret(item, from_variable, message);
-        }
-        Kind::WebhookSecret | Kind::Unknown if secret.reveal().len() < WEBHOOK_SECRET_CHARACTERS => {
-            item.reader.warning(
-                item.offset(),
-                format!("the secret has fewer than {WEBHOOK_SECRET_CHARACTERS} characters and may be guessed"),
-            );
-        }
-        Kind::WebhookSecret | Kind::Unknown => {}
-    }
-}
-
-/// What a secret of Stripe's is, by how it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A secret key or a restricted one.
-    Key {
-        is_live: bool,
-    },
-    PublishableKey,
-    WebhookSecret,
-    /// Nothing that Stripe makes today.
-    Unknown,
-}
-
-impl Kind {
-    fn of(text: &str) -> Self {
-        [
-            ("sk_live_", Self::Key { is_live: true }),
-            ("rk_live_", Self::Key { is_live: true }),
-            ("sk_test_", Self::Key { is_live: false }),
-            ("rk_test_", Self::Key { is_live: false }),
-            ("pk_", Self::PublishableKey),
-            ("whsec_", Self::WebhookSecret),
-        ]
-        .into_iter()
-        .find_map(|(start, kind)| text.starts_with(start).then_some(kind))
-        .unwrap_or(Self::Unknown)
     }
 }
 

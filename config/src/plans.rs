@@ -195,12 +195,7 @@ impl PlacedPlan {
             if item.is_unlimited() { Some(None) } else { item.count(0, UNITS_MAX).map(Some) }
         });
         table.read("features", features, |item| item.list_of(feature).map(|names| names.into_iter().collect()));
-        if let Some(item) = table.take("stripe_prices") {
-            let read = item.list_of(|item| stripe_price(item, name, prices));
-            // Prices that are wrong are prices all the same.
-            placed.for_sale = read.as_ref().is_none_or(|prices| !prices.is_empty());
-            *stripe_prices = read.unwrap_or_default();
-        }
+        (*stripe_prices, placed.for_sale) = read_prices(table, name, prices);
         if name.as_str() == PlanName::PUBLIC {
             check_public(table);
         }
@@ -370,6 +365,18 @@ pub(crate) fn feature(item: &Item<'_>) -> Option<String> {
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         fits.then(|| text.to_owned())
     })
+}
+
+/// Reads the prices of a plan, and whether it has any: those that are wrong are prices all the same.
+fn read_prices(
+    table: &Table<'_>,
+    plan: &PlanName,
+    prices: &mut BTreeMap<String, (PlanName, usize)>,
+) -> (Vec<String>, bool) {
+    let Some(item) = table.take("stripe_prices") else { return (Vec::new(), false) };
+    let read = item.list_of(|item| stripe_price(item, plan, prices));
+    let for_sale = read.as_ref().is_none_or(|prices| !prices.is_empty());
+    (read.unwrap_or_default(), for_sale)
 }
 
 /// Reads a price, and reports it when another plan has it: then nobody could say which plan was bought.

@@ -41,6 +41,7 @@ CREATE TABLE webhook_inbox (
 );
 
 CREATE INDEX webhook_inbox_due ON webhook_inbox (due_us, id) WHERE state = 'pending';
+CREATE INDEX webhook_inbox_subject ON webhook_inbox (subject, due_us, id) WHERE state = 'pending';
 CREATE INDEX webhook_inbox_received ON webhook_inbox (received_at_us, id);
 CREATE INDEX webhook_inbox_state ON webhook_inbox (state, received_at_us, id);
 CREATE INDEX webhook_inbox_account ON webhook_inbox (account) WHERE account IS NOT NULL;

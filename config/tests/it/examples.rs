@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tollgate_config::{Access, Allowed, Config, DEFAULT_FILE, JwtKeys, LogFormat, OnLimiterDown, load, parse};
+use tollgate_config::{
+    Access, Allowed, BilledMeter, Config, DEFAULT_FILE, JwtKeys, LogFormat, OnLimiterDown, ProrationBehavior,
+    RequestLog, load, parse,
+};
 use tollgate_domain::{LimitSet, MeterName, QuotaPeriod};
 
 use crate::good;
@@ -39,10 +42,7 @@ fn every_example_passes_with_any_value_of_its_variables() {
 
 #[test]
 fn releaseradar_is_what_its_documents_ask() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/releaseradar.toml");
-    let loaded = load(&path, &|_: &str| None).expect("no variables are needed");
-    assert_eq!(loaded.warnings, []);
-    let (settings, policy) = (loaded.config.settings, loaded.config.policy);
+    let Config { settings, policy, .. } = example("releaseradar.toml");
     assert_eq!(settings.log.format, LogFormat::Line);
     let plan = |name: &str| policy.plans.get(name).expect("a plan").clone();
     assert!(!plan("free").api);
@@ -80,6 +80,60 @@ fn releaseradar_is_what_its_documents_ask() {
     assert!(!cors.credentials);
     assert!(matches!(cors.origins, Allowed::Only(origins) if origins.len() == 1));
     assert_eq!(cors.methods, Allowed::Only(vec![http::Method::GET, http::Method::POST, http::Method::OPTIONS]));
+}
+
+/// The four documents whose users pay.
+#[test]
+fn who_sells_has_a_price_for_each_plan_that_is_sold_and_a_week_of_grace() {
+    for (name, sold, trial_days) in [
+        ("releaseradar.toml", &["pro", "team"] as &[&str], 0),
+        ("pyresolve.toml", &["pro", "unlimited"], 0),
+        ("weather.toml", &["business", "enterprise", "pro"], 0),
+        ("saas.toml", &["enterprise", "pro", "team"], 14),
+    ] {
+        let Config { settings, policy, .. } = example(name);
+        let stripe = settings.billing.stripe.expect(name);
+        assert!(stripe.livemode && stripe.success_url.is_some() && stripe.cancel_url.is_some(), "{name}");
+        assert_eq!((stripe.trial_days, stripe.proration_behavior), (trial_days, ProrationBehavior::AlwaysInvoice));
+        assert_eq!(policy.plans.grace_us(), 7 * tollgate_domain::DAY_US, "{name}");
+        assert_eq!(stripe.api_base.as_str(), "https://api.stripe.com/", "{name}");
+        let with_price: Vec<_> = policy.plans.iter().filter(|plan| !plan.stripe_prices.is_empty()).collect();
+        let names: Vec<_> = with_price.iter().map(|plan| plan.name.as_str()).collect();
+        assert_eq!(names, sold, "{name}");
+        for plan in with_price {
+            let [price] = plan.stripe_prices.as_slice() else { panic!("{name}: {:?}", plan.stripe_prices) };
+            assert_eq!(policy.plans.of_price(price).map(|plan| &plan.name), Some(&plan.name));
+            assert!(plan.price.is_some(), "{name}: what is sold has an amount");
+        }
+    }
+}
+
+#[test]
+fn saas_is_what_its_document_asks() {
+    let Config { settings, policy, .. } = example("saas.toml");
+    assert_eq!(settings.keys.prefix.as_str(), "saas_live");
+    assert_eq!(settings.usage.request_log, RequestLog::All);
+    assert!(matches!(settings.auth.jwt.map(|jwt| jwt.keys), Some(JwtKeys::Secret(_))));
+    let meters = settings.billing.stripe.map(|stripe| stripe.meters).expect("the section");
+    assert_eq!(meters.into_iter().collect::<Vec<_>>(), [(BilledMeter::Calls, "api_calls".to_owned())]);
+    assert_eq!(policy.plans.default_plan().map(|plan| plan.name.as_str()), Some("free"));
+    assert_eq!(policy.plans.iter().count(), 4);
+    for (name, rate, quota) in [
+        ("free", Some("10/minute"), Some(100)),
+        ("pro", Some("100/minute"), Some(10_000)),
+        ("team", Some("500/minute"), Some(100_000)),
+        ("enterprise", None, None),
+    ] {
+        let plan = policy.plans.get(name).expect(name);
+        assert!(plan.api, "{name}");
+        assert_eq!(plan.rate.map(|rate| rate.to_string()).as_deref(), rate, "{name}");
+        assert_eq!((plan.limits.quota.limit, plan.quota_period), (quota, QuotaPeriod::Billing), "{name}");
+    }
+    for (path, access) in [("/health", Access::Pass), ("/auth/login", Access::Pass), ("/api/v1/things", Access::Key)] {
+        let route = policy.routes.iter().find(|route| route.path.matches(path)).expect(path);
+        assert_eq!(route.access, access, "{path}");
+    }
+    assert!(!policy.routes.iter().any(|route| route.path.matches("/billing")), "denied by default");
 }
 
 fn example(name: &str) -> Config {
@@ -164,7 +218,7 @@ fn the_mail_that_weather_leaves_to_its_reader_is_right() {
     let mail: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# ")).filter(shown).collect();
     assert_eq!(mail.len(), 4);
     let whole = format!("{text}\n{}", mail.join("\n"));
-    let loaded = parse(&whole, Path::new("weather.toml"), &|_: &str| Some("any".into()));
+    let loaded = parse(&whole, Path::new("weather.toml"), &|_: &str| Some("any-long-enough-value".into()));
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
     assert!(loaded.config.settings.mail.is_some() && loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }

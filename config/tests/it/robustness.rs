@@ -206,6 +206,20 @@ fn what_operators_are_shown_means_the_same_when_read_again() {
         notices = [100, 5]
         retention = "366d"
         key_expiry_notice = "0s"
+        [billing.stripe]
+        secret_key = "[redacted]"
+        webhook_secrets = ["[redacted]"]
+        livemode = false
+        grace = "36h"
+        trial_days = 14
+        proration_behavior = "none"
+        success_url = "https://example.com/?session={CHECKOUT_SESSION_ID}&a=%20b"
+        cancel_url = "https://example.com"
+        api_base = "http://127.0.0.1:12111/base"
+        on_dispute = "keep"
+        on_refund = "suspend"
+        meters = { images = "a\"b", calls = "api_calls" }
+        sweep = "90m"
         [accounts]
         default_plan = "pro"
         [plans.pro]

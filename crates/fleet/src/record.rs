@@ -174,7 +174,10 @@ pub(crate) fn read_account(text: &[u8]) -> Option<Account> {
 mod tests {
     use proptest::option;
     use proptest::prelude::*;
-    use tollgate_domain::{AccountId, KeyHasher, KeyId, KeyPrefix, PlainKey};
+    use tollgate_domain::{
+        AccountId, KeyHasher, KeyId, KeyPrefix, Period, PlainKey, Subscription, SubscriptionItem, SubscriptionStatus,
+        Withheld, WithheldCause,
+    };
 
     use super::*;
 

@@ -135,6 +135,8 @@ pub enum Outcome {
         at: Timestamp,
         /// Why.
         note: String,
+        /// Whether it counts as an attempt that failed. It does not where Stripe could not be asked at all.
+        counted: bool,
     },
     /// Given up.
     Dead {
@@ -338,6 +340,9 @@ pub trait Billing: Send + Sync {
 
     /// Events that are due, oldest first.
     async fn due_events(&self, now: Timestamp, limit: u32) -> Result<Vec<InboxEvent>, StoreError>;
+
+    /// Events of this subject that are due, oldest first: whatever is read of a customer now heeds all of them.
+    async fn due_events_of(&self, subject: &str, now: Timestamp, limit: u32) -> Result<Vec<InboxEvent>, StoreError>;
 
     /// Settles events whose facts are nobody's.
     async fn settle_events(&self, fence: Fence, settled: &[Settled], now: Timestamp) -> Result<Fenced<()>, StoreError>;

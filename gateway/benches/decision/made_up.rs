@@ -131,6 +131,7 @@ impl Store for MadeUpKeys {
         &self,
         _: AccountId,
         _: Option<&PlanName>,
+        _: Option<Timestamp>,
         _: &NewAudit,
     ) -> Result<Option<Account>, StoreError> {
         unreachable!("a decision asks for nothing else")

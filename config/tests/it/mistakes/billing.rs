@@ -47,7 +47,7 @@ fn selling_needs_a_key_and_the_secret_of_a_webhook() {
             &format!("{key}\nwebhook_secrets = [\"whsec_0123456789\", 3, \"${{EMPTY}}\"]"),
             &[
                 "9:40: `webhook_secrets` must be a text in quotes, not an integer",
-                "9:44: the environment variable EMPTY is empty",
+                "9:44: the environment variable `EMPTY` is empty",
             ],
         ),
         (&format!("{key}\nwebhook_secrets = \"whsec_0123456789\""), &[]),
@@ -79,7 +79,10 @@ fn selling_needs_a_key_and_the_secret_of_a_webhook() {
         ),
         (
             "[billing.stripe]\nsecret_key = \"${NOT_SET}\"\nwebhook_secrets = [\"${NOT_SET}\"]",
-            &["8:15: the environment variable NOT_SET is not set", "9:21: the environment variable NOT_SET is not set"],
+            &[
+                "8:15: the environment variable `NOT_SET` is not set",
+                "9:21: the environment variable `NOT_SET` is not set",
+            ],
         ),
     ] {
         check(&[(&format!("{SOLD}{lines}"), expected)]);
@@ -172,11 +175,11 @@ fn what_follows_from_payments_is_checked() {
         ("livemod = true", &["10:1: unknown key `livemod` in [billing.stripe]; did you mean `livemode`?"]),
         (
             "currency = \"usd\"",
-            &[&format!(
+            &[
                 "10:1: unknown key `currency` in [billing.stripe]; known are secret_key, secret_key_file, webhook_secrets, \
              webhook_secrets_file, livemode, grace, trial_days, proration_behavior, success_url, cancel_url, api_base, \
-             on_dispute, on_refund, meters, sweep"
-            )],
+             on_dispute, on_refund, meters, sweep",
+            ],
         ),
     ]);
 }

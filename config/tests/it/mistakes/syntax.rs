@@ -27,7 +27,7 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
             "[plans.pro]\nburst = 60\n[foo]\n[[routes]]\nuri = \"/a\"\n[[routes]]\npath = \"/b\"\nmin_plan = \"por\"",
             &[
                 "2:1: `burst` means nothing without a `rate`",
-                "3:2: unknown key `foo`; known are gateway, upstream, admin, metrics, store, keys, limits, log, auth, mail, portal, usage, accounts, plans, routes, cors",
+                "3:2: unknown key `foo`; known are gateway, upstream, admin, metrics, store, keys, limits, log, auth, mail, portal, usage, billing, accounts, plans, routes, cors",
                 "4:1: this route has no `path`",
                 "5:1: unknown key `uri` in [[routes]]; known are name, path, methods, headers, query, access, min_plan, feature, cost, cost_max, meter, max_body, encoded_slash, path_params, on_limiter_down",
                 "8:12: there is no plan \"por\"; did you mean \"pro\"?",

@@ -350,37 +350,27 @@ impl Run {
         let limit = format!("meter {name}");
         let (each, more) = (units / line.calls, units % line.calls);
         // Where none asks for more than it counts, all fit one by one if they fit at once.
-        if asked.unwrap_or(1) <= each && self.admits_events(id, quota, period, units, line.at, &limit) {
-            return;
-        }
-        for index in 0..line.calls {
-            let event = each + u64::from(index < more);
-            let cost = asked.unwrap_or(event.min(1));
-            if self.admits_events(id, quota, period, cost, line.at, &limit) {
-                let rest = i128::from(event) - i128::from(cost);
-                self.meters.settle(Charged::Meter(id), period, i64::try_from(rest).unwrap_or(i64::MAX));
-            } else {
-                self.refused.add(&limit, 1, event, line.at);
+        let fits_at_once = asked.unwrap_or(1) <= each && self.admits_events(id, quota, period, units, line.at);
+        if !fits_at_once {
+            for index in 0..line.calls {
+                let event = each + u64::from(index < more);
+                let cost = asked.unwrap_or(event.min(1));
+                if self.admits_events(id, quota, period, cost, line.at) {
+                    let rest = i128::from(event) - i128::from(cost);
+                    self.meters.settle(Charged::Meter(id), period, i64::try_from(rest).unwrap_or(i64::MAX));
+                } else {
+                    self.refused.add(&limit, 1, event, line.at);
+                }
             }
+        }
+        // Only what came of it tells what is left: the last event may pass the limit, or give back what it did not take.
+        if let Outcome::Admitted(admitted) = self.debit_meter(id, quota, period, 0, line.at) {
+            self.note_reached(&admitted.standing, Some(&limit), line.at);
         }
     }
 
-    fn admits_events(
-        &mut self,
-        id: MeterId,
-        quota: Quota,
-        period: Period,
-        cost: u64,
-        at: Timestamp,
-        limit: &str,
-    ) -> bool {
-        match self.debit_meter(id, quota, period, cost, at) {
-            Outcome::Admitted(admitted) => {
-                self.note_reached(&admitted.standing, Some(limit), at);
-                true
-            }
-            Outcome::Refused(_) | Outcome::Unseeded => false,
-        }
+    fn admits_events(&mut self, id: MeterId, quota: Quota, period: Period, cost: u64, at: Timestamp) -> bool {
+        matches!(self.debit_meter(id, quota, period, cost, at), Outcome::Admitted(_))
     }
 
     fn debit_meter(&mut self, id: MeterId, quota: Quota, period: Period, cost: u64, at: Timestamp) -> Outcome {

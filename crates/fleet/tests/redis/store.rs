@@ -260,9 +260,10 @@ impl Store for TestStore {
         &self,
         id: AccountId,
         plan: Option<&PlanName>,
+        until: Option<Timestamp>,
         audit: &NewAudit,
     ) -> Result<Option<Account>, StoreError> {
-        self.inner.assign_plan(id, plan, audit).await
+        self.inner.assign_plan(id, plan, until, audit).await
     }
 
     async fn set_ban(&self, id: AccountId, ban: Option<&Ban>, audit: &NewAudit) -> Result<Option<Account>, StoreError> {

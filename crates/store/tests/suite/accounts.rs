@@ -108,9 +108,9 @@ async fn a_plan_is_set_and_lifted(store: Arc<dyn Store>) {
     let account = make_account(&*store, 1).await;
     let id = account.id;
     let team = plan("team");
-    let planned = store.assign_plan(id, Some(&team), &audit("account.plan")).await.expect("the store answers");
+    let planned = store.assign_plan(id, Some(&team), None, &audit("account.plan")).await.expect("the store answers");
     assert_eq!(planned, Some(Account { assigned_plan: Some(team), ..account.clone() }));
-    let lifted = store.assign_plan(id, None, &audit("account.plan")).await.expect("the store answers");
+    let lifted = store.assign_plan(id, None, None, &audit("account.plan")).await.expect("the store answers");
     assert_eq!(lifted, Some(account));
 }
 
@@ -164,7 +164,10 @@ async fn nothing_changes_an_account_that_is_not_there(store: Arc<dyn Store>) {
     let ban = Ban { at: at(2), reason: None };
     for id in [account_id(1), account_id(2)] {
         let plan = plan("pro");
-        assert_eq!(store.assign_plan(id, Some(&plan), &audit("account.plan")).await.expect("the store answers"), None);
+        assert_eq!(
+            store.assign_plan(id, Some(&plan), None, &audit("account.plan")).await.expect("the store answers"),
+            None
+        );
         assert_eq!(store.set_ban(id, Some(&ban), &audit("account.ban")).await.expect("the store answers"), None);
         assert_eq!(store.delete_account(id, at(3), &audit("account.delete")).await.expect("the store answers"), None);
     }

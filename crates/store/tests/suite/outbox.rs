@@ -42,7 +42,7 @@ async fn every_change_is_told_of_once(store: Arc<dyn Store>) {
     assert_eq!(told(store).await, [key(2)]);
     let pro = plan("pro");
     for plan in [Some(&pro), None] {
-        store.assign_plan(id, plan, &audit("account.plan")).await.expect("the store answers");
+        store.assign_plan(id, plan, None, &audit("account.plan")).await.expect("the store answers");
         assert_eq!(told(store).await, [account(1)]);
     }
     let ban = Ban { at: at(1), reason: None };
@@ -69,7 +69,7 @@ async fn what_changes_nothing_is_not_told_of(store: Arc<dyn Store>) {
     store.create_key(&new_key(2, nobody), None, &audit("key.create")).await.expect("the store answers");
     store.rotate_key(key_id(1), &late, at(9), &audit("key.rotate")).await.expect("the store answers");
     store.revoke_key(key_id(1), at(2), &audit("key.revoke")).await.expect("the store answers");
-    store.assign_plan(nobody, None, &audit("account.plan")).await.expect("the store answers");
+    store.assign_plan(nobody, None, None, &audit("account.plan")).await.expect("the store answers");
     store.set_ban(nobody, None, &audit("account.ban")).await.expect("the store answers");
     store.delete_account(nobody, at(2), &audit("account.delete")).await.expect("the store answers");
     store_new(store, &batch(1, at(10), vec![calls(1, 1, 5)])).await;

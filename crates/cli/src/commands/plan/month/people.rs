@@ -30,13 +30,14 @@ impl Way {
         }
     }
 
-    /// Units that are asked for.
+    /// Units that are asked for; none by what is only reported.
     pub(super) fn cost(self) -> u64 {
         match self {
-            Self::Plain | Self::Event => 1,
+            Self::Plain => 1,
             Self::Costly => 5,
             Self::Settled(_) => 8,
             Self::Metered(_) => 7,
+            Self::Event => 0,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollgate_domain::limit::{Debit, Outcome, Seed, Spending};
+use tollgate_domain::limit::{Debit, LimitLabel, Outcome, Seed, Spending};
 use tollgate_domain::{Charged, Period, PeriodBasis, Plan, PlanTable, Quota, Timestamp};
 use tollgate_limiter::{Handle, InProcess, InProcessSettings, Limiter, Subject};
 
@@ -61,70 +61,97 @@ impl<'p> Simulation<'p> {
                 rolling_anchor: person.cycle_start.unwrap_or(person.created_at),
             };
             let period = basis.period_at(call.at);
+            let limits = Limits { limiter: &limiter, handle: &handle, plan: &plan, period };
             let counts = call.at >= self.changed_at;
-            match debit(&limiter, &handle, call, &plan, period).await {
-                Outcome::Admitted(admitted) => {
-                    let spent = admitted.standing.iter().filter(|limit| limit.remaining == 0).count();
-                    outcomes.reached += if counts { spent as u64 } else { 0 };
-                    outcomes.admitted.push(settle(&limiter, &handle, call, period).await);
-                }
-                Outcome::Refused(_) => outcomes.refused += u64::from(counts),
-                Outcome::Unseeded => panic!("it was seeded"),
-            }
+            let Some(spent) = limits.spent_by(call).await else {
+                outcomes.refused += u64::from(counts);
+                continue;
+            };
+            outcomes.admitted.push(limits.settle(call).await);
+            let spent = spent + u64::from(limits.meter_left(call).await == Some(0));
+            outcomes.reached += if counts { spent } else { 0 };
         }
         outcomes
     }
 }
 
-async fn debit(limiter: &InProcess, handle: &Handle, call: &Call, plan: &Plan, period: Period) -> Outcome {
-    let nothing = <_>::default();
-    let meter = call.way.is_metered().then(|| {
-        let quota = plan.meters.get(&tokens()).copied().unwrap_or(Quota { limit: None });
-        (tokens().id(), quota)
-    });
-    // What is only reported asks for a unit of its meter and for nothing else.
-    let limits = if call.way == Way::Event { &nothing } else { &plan.limits };
-    let debit = Debit { limits, key: None, meter, period, cost: call.way.cost() };
-    let outcome = limiter.debit(handle, &debit, call.at).await.expect("it answers");
-    if outcome != Outcome::Unseeded {
-        return outcome;
-    }
-    let seed = Seed {
-        since: Timestamp::from_micros(i64::MIN),
-        account: Spending::default(),
-        key: None,
-        meter: meter.map(|(meter, _)| (meter, Spending::default())),
-        ledger_position: 0,
-    };
-    assert!(limiter.seed(handle, limiter.ticket(), &debit, &seed, call.at).await.expect("it answers"));
-    limiter.debit(handle, &debit, call.at).await.expect("it answers")
+/// One account's limits at the time of a call.
+struct Limits<'l> {
+    limiter: &'l InProcess,
+    handle: &'l Handle,
+    plan: &'l Plan,
+    period: Period,
 }
 
-/// What the answer makes of it: an error gives everything back, and what was told takes the place of what was asked for.
-async fn settle(limiter: &InProcess, handle: &Handle, call: &Call, period: Period) -> Charge {
-    let asked = call.way.cost();
-    let told = match call.way {
-        _ if call.fails => 0,
-        Way::Settled(units) | Way::Metered(units) => units,
-        Way::Plain | Way::Costly | Way::Event => asked,
-    };
-    let units = match call.way {
-        Way::Event => 0,
-        Way::Metered(_) if !call.fails => asked,
-        _ => told,
-    };
-    let meter = match call.way {
-        Way::Event => Some(call.event_units),
-        Way::Metered(_) => Some(told),
-        _ => None,
-    };
-    let signed = |units: u64| i64::try_from(units).expect("few units");
-    let correct = |of: Charged, units: u64| limiter.settle(handle, of, period, signed(units) - signed(asked));
-    if call.way != Way::Event {
+impl Limits<'_> {
+    /// Debits a call: how many limits of calls it took the last of; `None` where it is refused. What is only reported
+    /// debits nothing, and is taken for refused where nothing is left of its meter.
+    async fn spent_by(&self, call: &Call) -> Option<u64> {
+        if call.way == Way::Event {
+            return self.meter_left(call).await.filter(|left| *left > 0).map(|_| 0);
+        }
+        match self.debit(call, call.way.cost()).await {
+            Outcome::Admitted(admitted) => {
+                let of_calls = admitted.standing.iter().filter(|limit| limit.label != LimitLabel::Meter);
+                Some(of_calls.filter(|limit| limit.remaining == 0).count() as u64)
+            }
+            Outcome::Refused(_) => None,
+            Outcome::Unseeded => panic!("it was seeded"),
+        }
+    }
+
+    /// Units left of the meter that a call counts; `None` where it counts none.
+    async fn meter_left(&self, call: &Call) -> Option<u64> {
+        if !call.way.is_metered() {
+            return None;
+        }
+        let Outcome::Admitted(admitted) = self.debit(call, 0).await else { panic!("nothing is always let in") };
+        let meter = admitted.standing.iter().find(|limit| limit.label == LimitLabel::Meter);
+        Some(meter.map_or(u64::MAX, |meter| meter.remaining))
+    }
+
+    async fn debit(&self, call: &Call, cost: u64) -> Outcome {
+        let meter = call.way.is_metered().then(|| {
+            let quota = self.plan.meters.get(&tokens()).copied().unwrap_or(Quota { limit: None });
+            (tokens().id(), quota)
+        });
+        let debit = Debit { limits: &self.plan.limits, key: None, meter, period: self.period, cost };
+        let outcome = self.limiter.debit(self.handle, &debit, call.at).await.expect("it answers");
+        if outcome != Outcome::Unseeded {
+            return outcome;
+        }
+        let seed = Seed {
+            since: Timestamp::from_micros(i64::MIN),
+            account: Spending::default(),
+            key: None,
+            meter: meter.map(|(meter, _)| (meter, Spending::default())),
+            ledger_position: 0,
+        };
+        let ticket = self.limiter.ticket();
+        assert!(self.limiter.seed(self.handle, ticket, &debit, &seed, call.at).await.expect("it answers"));
+        self.limiter.debit(self.handle, &debit, call.at).await.expect("it answers")
+    }
+
+    /// What the answer makes of it: an error gives everything back, and what was told takes the place of what was asked
+    /// for.
+    async fn settle(&self, call: &Call) -> Charge {
+        let asked = call.way.cost();
+        let (units, meter) = match call.way {
+            Way::Event => (0, Some(call.event_units)),
+            Way::Metered(_) if call.fails => (0, Some(0)),
+            _ if call.fails => (0, None),
+            Way::Metered(told) => (asked, Some(told)),
+            Way::Settled(told) => (told, None),
+            Way::Plain | Way::Costly => (asked, None),
+        };
+        let signed = |units: u64| i64::try_from(units).expect("few units");
+        let correct = |of: Charged, units: u64| {
+            self.limiter.settle(self.handle, of, self.period, signed(units) - signed(asked))
+        };
         correct(Charged::Calls { key: None }, units).await.expect("it answers");
+        if let Some(units) = meter {
+            correct(Charged::Meter(tokens().id()), units).await.expect("it answers");
+        }
+        Charge { call: *call, period: self.period, units, meter }
     }
-    if let Some(units) = meter {
-        correct(Charged::Meter(tokens().id()), units).await.expect("it answers");
-    }
-    Charge { call: *call, period, units, meter }
 }
