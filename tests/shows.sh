@@ -6,8 +6,12 @@
 # bucket in every mode, a revocation, each fault under load, a killed gateway, a move from SQLite, and what a call costs.
 # Fails where a bound is missed. Not part of tests/run: it needs a release build and a quiet machine.
 #
-# usage: tests/shows.sh [MIB [KEYS]]    the length of the long body, 0 for none of one machine's figures; how many keys
-#                                       move to PostgreSQL; default: 1024 100000
+# Of billing: events of subscriptions, doubled and shuffled, at a gate that is killed twenty times, and how soon the
+# webhook's door answers.
+#
+# usage: tests/shows.sh [MIB [KEYS [EVENTS]]]    the length of the long body; how many keys move to PostgreSQL; how many
+#                                                events of subscriptions; 0 for none of what goes with it;
+#                                                default: 1024 100000 100000
 #
 # TOLLGATE_BINARY names the binary; default: the release build, made now where it is missing.
 # CARGO_TARGET_DIR says where to build.
@@ -24,7 +28,7 @@ wrong_usage() {
     sed -n '/^# usage/,/^#$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
-[ $# -le 2 ] || wrong_usage
+[ $# -le 3 ] || wrong_usage
 for argument in "$@"; do
     case $argument in
     '' | *[!0-9]*) wrong_usage ;;

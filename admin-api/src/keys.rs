@@ -9,7 +9,7 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::json;
-use tollgate_domain::{Account, Entitlement, Key, KeyId, KeyLimits, PlainKey, Plan, Timestamp, entitlement};
+use tollgate_domain::{Account, AccountId, Entitlement, Key, KeyId, KeyLimits, PlainKey, Plan, Timestamp, entitlement};
 use tollgate_store::{Change, CreateKey, NewKey, RotateKey};
 use utoipa::ToSchema;
 
@@ -17,7 +17,10 @@ use crate::context::{Shared, audit_line_of, random};
 use crate::idempotency::WithoutSecret;
 use crate::key_fields::{KeyChange, KeyFields};
 use crate::problem::{Problem, ProblemCode};
-use crate::views::KeyView;
+use crate::views::{KeyView, counts};
+
+/// Keys that are read at a time when an account's are counted.
+const KEYS_BATCH: u32 = 200;
 
 /// A key that was just made.
 pub(crate) struct Issued {
@@ -95,6 +98,24 @@ pub(crate) async fn make(
         }
         CreateKey::NoAccount => Err(Problem::not_found("The account was deleted meanwhile")),
         CreateKey::Duplicate => Err(Problem::internal("a new key's hash is known already")),
+    }
+}
+
+/// Keys of an account that count against its plan's `max_keys`.
+///
+/// # Errors
+/// The store does not answer.
+pub(crate) async fn active(shared: &Shared, account: AccountId) -> Result<u64, Problem> {
+    let now = shared.now();
+    let mut active = 0;
+    let mut after = None;
+    loop {
+        let page = shared.store().keys(Some(account), after, KEYS_BATCH).await?;
+        active += page.items.iter().filter(|key| counts(key, now)).map(|_| 1).sum::<u64>();
+        after = page.items.last().map(|key| key.id).filter(|_| page.has_more);
+        if after.is_none() {
+            return Ok(active);
+        }
     }
 }
 

@@ -44,6 +44,16 @@ codes! {
     BadRequest = "bad_request", BAD_REQUEST;
     /// The body is not JSON.
     MalformedJson = "malformed_json", BAD_REQUEST;
+    /// No price buys this plan, or this price does not buy it; the members say what is sold.
+    NotForSale = "not_for_sale", BAD_REQUEST;
+    /// Nothing was ever bought, so that there is no portal to open.
+    NoCustomer = "no_customer", BAD_REQUEST;
+    /// A webhook that nobody knows to be Stripe's; the detail says why.
+    InvalidSignature = "invalid_signature", BAD_REQUEST;
+    /// A webhook whose body is no event.
+    InvalidEvent = "invalid_event", BAD_REQUEST;
+    /// A webhook of live mode where test mode is, or the other way round.
+    OtherMode = "other_mode", BAD_REQUEST;
     /// The operator's token is missing or wrong.
     Unauthorized = "unauthorized", UNAUTHORIZED;
     /// Nobody has signed in.
@@ -58,6 +68,8 @@ codes! {
     AccountDisabled = "account_disabled", FORBIDDEN;
     /// The account's plan has no API access.
     UpgradeRequired = "upgrade_required", PAYMENT_REQUIRED;
+    /// The payment was declined; the detail says why.
+    PaymentDeclined = "payment_declined", PAYMENT_REQUIRED;
     /// The proof that was sent does not open this.
     NotAllowed = "not_allowed", FORBIDDEN;
     /// A write by cookie without the proof that it was meant.
@@ -84,6 +96,16 @@ codes! {
     KeyNotActive = "key_not_active", CONFLICT;
     /// The key's predecessor is still in its grace.
     PredecessorInGrace = "predecessor_in_grace", CONFLICT;
+    /// There is no subscription that goes on.
+    NoSubscription = "no_subscription", CONFLICT;
+    /// There is a subscription already.
+    AlreadySubscribed = "already_subscribed", CONFLICT;
+    /// There is a subscription whose payment is not settled.
+    PaymentDue = "payment_due", CONFLICT;
+    /// An operator set the account's plan, which a purchase would not change.
+    PlanAssigned = "plan_assigned", CONFLICT;
+    /// The moment that a preview was made for has passed.
+    StalePreview = "stale_preview", CONFLICT;
     /// The repeated request was done before, and its answer held a secret that is not shown twice.
     AlreadyDone = "already_done", CONFLICT;
     /// A request with the same `Idempotency-Key` is under way.
@@ -100,6 +122,10 @@ codes! {
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE;
     /// Nothing can be mailed, so no link can be sent.
     MailUnavailable = "mail_unavailable", SERVICE_UNAVAILABLE;
+    /// Stripe does not answer.
+    StripeUnavailable = "stripe_unavailable", SERVICE_UNAVAILABLE;
+    /// Stripe does not do what it was asked; the log has its reason under the request's id.
+    StripeRefused = "stripe_refused", BAD_GATEWAY;
     /// A fault of ours; the log has the cause under the request's id.
     Internal = "internal_error", INTERNAL_SERVER_ERROR;
 }
@@ -225,6 +251,12 @@ impl Problem {
     /// The same with word that it may be tried again shortly.
     pub(crate) fn retry_soon(mut self) -> Self {
         self.0.retry_after_secs = Some(RETRY_AFTER_SECS);
+        self
+    }
+
+    /// The same with what only the log may say.
+    pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
+        self.0.cause = Some(cause.into());
         self
     }
 

@@ -138,6 +138,34 @@ metrics! {
         notices: IntCounterVec = "tollgate_notices_total", Arg::Labels(&["result"]);
         /// Rows thrown away because their retention was over.
         rows_pruned: IntCounter = "tollgate_rows_pruned_total";
+        /// Webhooks of Stripe by what became of them: stored, known already, of no interest, or refused.
+        billing_webhooks: IntCounterVec = "tollgate_billing_webhooks_total", Arg::Labels(&["result"]);
+        /// Events of Stripe that this process heeded, failed to heed for now, or gave up.
+        billing_events: IntCounterVec = "tollgate_billing_events_total", Arg::Labels(&["result"]);
+        /// Events of Stripe that wait to be heeded.
+        billing_pending: IntGauge = "tollgate_billing_events_pending";
+        /// Events of Stripe that were given up: somebody must look at them.
+        billing_dead: IntGauge = "tollgate_billing_events_dead";
+        /// How long the oldest event of Stripe has waited to be heeded, in seconds.
+        billing_oldest: Gauge = "tollgate_billing_oldest_pending_seconds";
+        /// 1 in the one process that heeds events, sends metered use and sweeps.
+        billing_working: IntGauge = "tollgate_billing_working";
+        /// What Stripe says and nothing can follow from: an unknown price or status, a customer that is no or another account's.
+        billing_alerts: IntCounterVec = "tollgate_billing_alerts_total", Arg::Labels(&["cause"]);
+        /// Customers that were read afresh from Stripe.
+        billing_customers_read: IntCounter = "tollgate_billing_customers_read_total";
+        /// Sweeps for what webhooks did not tell.
+        billing_sweeps: IntCounterVec = "tollgate_billing_sweeps_total", Arg::Labels(&["result"]);
+        /// What only sweeps found: events that never came, accounts whose facts had changed.
+        billing_swept: IntCounterVec = "tollgate_billing_swept_total", Arg::Labels(&["what"]);
+        /// Differences between the books that the last comparison left.
+        billing_differences: IntGauge = "tollgate_billing_reconcile_differences";
+        /// Calls to Stripe that failed: it refused, did not answer, or answered what cannot be read.
+        billing_api_errors: IntCounterVec = "tollgate_billing_api_errors_total", Arg::Labels(&["kind"]);
+        /// Units of metered use that Stripe took.
+        billing_meter_units: IntCounter = "tollgate_billing_meter_units_total";
+        /// Reports of metered use that failed, to be tried again or given up.
+        billing_meter_failures: IntCounterVec = "tollgate_billing_meter_failures_total", Arg::Labels(&["result"]);
         /// Processes of the fleet that were seen in the last seconds, by role.
         nodes: IntGaugeVec = "tollgate_nodes", Arg::Labels(&["role"]);
         /// Access-log lines dropped because the log could not be written fast enough.

@@ -8,8 +8,12 @@ ALTER TABLE accounts DROP COLUMN subscription_end_us;
 
 -- When the account's facts were last read from Stripe.
 ALTER TABLE accounts ADD COLUMN stripe_read_at_us BIGINT;
+-- The beginning of the open quota period, while it overlaps an earlier one and what opened it is not paid.
+ALTER TABLE accounts ADD COLUMN unpaid_opening_us BIGINT;
 
 CREATE INDEX accounts_stripe_customer ON accounts (stripe_customer) WHERE stripe_customer IS NOT NULL;
+CREATE INDEX accounts_billed ON accounts (id)
+WHERE deleted_at_us IS NULL AND (stripe_customer IS NOT NULL OR stripe_subscription IS NOT NULL);
 
 -- What Stripe says of a subscription, as last read; `facts` is a JSON object that is read and written whole.
 CREATE TABLE subscriptions (
@@ -44,7 +48,10 @@ CREATE INDEX webhook_inbox_due ON webhook_inbox (due_us, id) WHERE state = 'pend
 CREATE INDEX webhook_inbox_subject ON webhook_inbox (subject, due_us, id) WHERE state = 'pending';
 CREATE INDEX webhook_inbox_received ON webhook_inbox (received_at_us, id);
 CREATE INDEX webhook_inbox_state ON webhook_inbox (state, received_at_us, id);
-CREATE INDEX webhook_inbox_account ON webhook_inbox (account) WHERE account IS NOT NULL;
+CREATE INDEX webhook_inbox_kind ON webhook_inbox (kind, received_at_us, id);
+CREATE INDEX webhook_inbox_account ON webhook_inbox (account, received_at_us, id) WHERE account IS NOT NULL;
+CREATE INDEX webhook_inbox_subject ON webhook_inbox (subject);
+CREATE INDEX webhook_inbox_settled ON webhook_inbox (settled_at_us) WHERE state = 'done';
 
 -- Work that one process at a time does. What it writes names the epoch it holds, and is refused once another holds a
 -- later one.
@@ -55,7 +62,8 @@ CREATE TABLE leases (
     until_us BIGINT NOT NULL
 );
 
--- Units that a paid invoice took out of an open period's quota when it opened a later one. They were used, and are billed.
+-- Units that a paid invoice took out of an open period's quota when it opened a later one. They were used before
+-- `opened_us`, and are billed.
 CREATE TABLE period_openings (
     account         TEXT NOT NULL,
     meter           TEXT NOT NULL,

@@ -18,10 +18,7 @@ use crate::page::PageView;
 use crate::problem::{Problem, ProblemCode};
 use crate::request::{Body, OptionalBody, Parameters, Segment};
 use crate::standing::{self, QuotaView};
-use crate::views::{AccountView, counts};
-
-/// Keys that are read at a time when an account's are counted.
-const KEYS_BATCH: u32 = 200;
+use crate::views::AccountView;
 
 /// An account with what takes more than its own record to tell.
 #[derive(Serialize, ToSchema)]
@@ -73,7 +70,7 @@ struct BanSchema {
 /// Nothing.
 #[derive(ToSchema)]
 #[schema(as = EmptyRequest, example = json!({}))]
-struct EmptySchema {}
+pub(super) struct EmptySchema {}
 
 /// An account that was deleted.
 #[derive(Serialize, ToSchema)]
@@ -274,16 +271,7 @@ async fn detail(shared: &Shared, account: &Account) -> Result<Response, Problem>
     let (policy, now) = (shared.policy(), shared.now());
     let entitlement = entitlement(account, &policy.plans, now);
     let standing = standing::of_account(shared, account, None, &entitlement, now).await?;
-    let mut keys = 0;
-    let mut after = None;
-    loop {
-        let page = shared.store().keys(Some(account.id), after, KEYS_BATCH).await?;
-        keys += page.items.iter().filter(|key| counts(key, now)).map(|_| 1).sum::<u64>();
-        after = page.items.last().map(|key| key.id).filter(|_| page.has_more);
-        if after.is_none() {
-            break;
-        }
-    }
+    let keys = crate::keys::active(shared, account.id).await?;
     let account = AccountView::new(account, &policy.plans, now);
     Ok(Json(AccountDetail { account, quota: standing.map(|standing| standing.quota), keys }).into_response())
 }

@@ -35,7 +35,7 @@ pub(crate) struct ExplainView {
     account: Option<AccountView>,
     /// The plan that holds; null where none does.
     plan: Option<PlanView>,
-    /// `plan`, `plan_without_api` or `no_plan`; null where there is no account.
+    /// `plan`, `plan_without_api`, `lapsed` or `no_plan`; null where there is no account.
     entitlement: Option<&'static str>,
     /// Null where nobody has such a key.
     key: Option<KeyView>,
@@ -217,6 +217,7 @@ async fn explained(
         account: &account,
         entitlement: &entitlement,
         limits: &limits,
+        plans: &policy.plans,
         invalid_key_status: shared.invalid_key_status().as_u16(),
         is_enforced: shared.deps.settings.limits.enforce,
         now,

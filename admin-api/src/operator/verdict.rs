@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 use tollgate_config::{Access, Route};
 use tollgate_domain::{
-    AccessRequest, Account, Entitlement, IpRules, Key, Plan, PlanName, Reason, Refusal, RouteName, Timestamp, decide,
+    AccessRequest, Account, Entitlement, IpRules, Key, Plan, PlanName, PlanTable, Reason, Refusal, RouteName, Timestamp, decide,
 };
 use utoipa::ToSchema;
 
+use crate::billing::words::{for_operator, lapsed};
 use crate::standing::LimitView;
 
 /// What a call of one unit meets now.
@@ -58,6 +59,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) account: &'a Account,
     pub(crate) entitlement: &'a Entitlement,
     pub(crate) limits: &'a [LimitView],
+    /// What the entitlement was worked out from.
+    pub(crate) plans: &'a PlanTable,
     /// The status of a key that opens nothing.
     pub(crate) invalid_key_status: u16,
     /// Whether limits and plans refuse at all.
@@ -140,6 +143,7 @@ pub(crate) fn sentence_of_word(word: &str) -> &'static str {
         "account_deleted" => "the account was deleted",
         "account_banned" => "the account is banned",
         "no_plan" => "the account has no plan",
+        "lapsed" => "the account's subscription gives nothing, and there is no `default_plan`",
         "plan_without_api" => "the account's plan does not include the API",
         "plan_too_low" => "the plan's rank is below the one that the route asks for",
         "feature_missing" => "the plan lacks the feature that the route asks for",
@@ -238,6 +242,10 @@ fn sentence(reason: Reason, facts: &Facts<'_>) -> String {
             None => sentence_of_word(reason.as_str()).into(),
         },
         Reason::NoPlan => "the account has no plan: no operator has set one, and there is no `default_plan`".into(),
+        Reason::Lapsed => match lapsed(&account.subscriptions, facts.plans, facts.now) {
+            Some((lapsed, lapse)) => for_operator(lapsed, lapse, facts.plans),
+            None => sentence_of_word(reason.as_str()).into(),
+        },
         Reason::PlanWithoutApi => {
             format!("the account's plan `{}` does not include the API", plan_name(entitlement.plan()))
         }

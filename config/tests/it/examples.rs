@@ -29,7 +29,11 @@ fn every_example_passes_with_any_value_of_its_variables() {
             "%41@/:#?[]&;=+\\\"'`${X} and more of such",
             "0123456789abcdef0123456789abcdef",
         ];
-        for value in ["x", "0", "/", "%", "@", "0123456789abcdef"].into_iter().chain(long) {
+        for value in
+            ["x", "0", "/", "%", "@", "0123456789abcdef", "sk_test_0123", "rk_live_0123", "pk_live_0123", "whsec_0123"]
+                .into_iter()
+                .chain(long)
+        {
             let loaded = load(&path, &|_: &str| Some(value.to_owned()));
             let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
             // A short token draws a warning.

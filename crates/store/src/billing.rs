@@ -10,6 +10,9 @@ use tollgate_domain::{Account, AccountId, MeterName, Period, PlanTable, Subscrip
 use crate::error::StoreError;
 use crate::record::{Change, NewAudit, Page};
 
+/// The lease whose epoch every [`Fence`] is.
+pub const BILLING_LEASE: &str = "billing";
+
 /// What Stripe told, verified and not yet heeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
@@ -178,6 +181,8 @@ pub enum Applied {
         /// Whose.
         customer: String,
     },
+    /// The customer is another account's; nothing was written.
+    OtherAccount(AccountId),
     /// There is no such account, or it was deleted; nothing was written.
     NoAccount,
 }
@@ -225,12 +230,14 @@ pub struct MeterSend {
     pub period: Period,
     /// How many units.
     pub units: u64,
-    /// When they were used, which lies in the period.
+    /// When they were used, which lies in the period: what Stripe is told, or was told when it was last tried.
     pub at: Timestamp,
     /// How it stands.
     pub state: SendState,
     /// When it was first tried.
     pub first_tried_at: Option<Timestamp>,
+    /// When Stripe was known to have it.
+    pub sent_at: Option<Timestamp>,
     /// Attempts that failed.
     pub attempts: u32,
     /// Why it failed.
@@ -302,6 +309,43 @@ pub struct BilledPeriod {
     pub sent: u64,
     /// Units in sends that were given up.
     pub failed: u64,
+    /// When its use last changed.
+    pub newest: Timestamp,
+}
+
+/// What Stripe was told of an account's use, by the timestamps it was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SentUse {
+    /// Units in sends that Stripe has.
+    pub sent: u64,
+    /// Units in sends that were tried and that Stripe is not known to have.
+    pub doubtful: u64,
+    /// When the last of those that it has was known to be there.
+    pub newest: Option<Timestamp>,
+}
+
+/// A sum that is not what the ledger's lines add up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SumDifference {
+    /// Whose.
+    pub account: AccountId,
+    /// Of what; `None` for calls.
+    pub meter: Option<MeterName>,
+    /// Which sum.
+    pub of: SumOf,
+    /// Charged less given back, by the ledger's lines.
+    pub lines: i64,
+    /// Charged less given back, by the sum.
+    pub sum: i64,
+}
+
+/// What the ledger's lines are added up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SumOf {
+    /// The period they were charged in.
+    Period(Period),
+    /// The hour (UTC) that begins then.
+    Hour(Timestamp),
 }
 
 /// Inbox, facts, and metered use.
@@ -374,8 +418,12 @@ pub trait Billing: Send + Sync {
     ) -> Result<Page<(Account, Option<Timestamp>)>, StoreError>;
 
     /// Plans sends for use that Stripe has not been told of, in periods that changed since `since`, at most `limit` at a
-    /// time; how many it planned. What is given back lowers the next send of its period; a period never falls below what
-    /// was planned.
+    /// time, those of periods that are over first; how many it planned. What is given back lowers the next send of its
+    /// period; a period never falls below what was planned. A period that has a send that is still pending gets no other:
+    /// at most one is under way, so that whether Stripe has it can be told from its sums. Only of accounts with a
+    /// customer, and only use from their first subscription on: of a period that begins before the earliest
+    /// `created_at` of the account's subscriptions, lines of the ledger from before that are left out; an account that
+    /// never had a subscription is not billed.
     async fn plan_sends(
         &self,
         fence: Fence,
@@ -388,10 +436,16 @@ pub trait Billing: Send + Sync {
     /// Sends that are due, oldest first.
     async fn due_sends(&self, now: Timestamp, limit: u32) -> Result<Vec<MeterSend>, StoreError>;
 
-    /// Notes that these are about to be tried: from then on Stripe may have them.
-    async fn note_tries(&self, fence: Fence, identifiers: &[String], now: Timestamp) -> Result<Fenced<()>, StoreError>;
+    /// Notes that these are about to be tried, each with the timestamp that Stripe is told: from then on it may have
+    /// them. When one was first tried stays.
+    async fn note_tries(
+        &self,
+        fence: Fence,
+        tries: &[(String, Timestamp)],
+        now: Timestamp,
+    ) -> Result<Fenced<()>, StoreError>;
 
-    /// Notes how attempts ended.
+    /// Notes how attempts ended. [`SendOutcome::Retry`] puts one that was given up back too; one that Stripe has stays so.
     async fn settle_sends(
         &self,
         fence: Fence,
@@ -407,8 +461,16 @@ pub trait Billing: Send + Sync {
         period: Period,
     ) -> Result<Vec<MeterSend>, StoreError>;
 
+    /// What Stripe was told of an account's use, in sends whose timestamps lie in this stretch.
+    async fn sent_between(
+        &self,
+        account: AccountId,
+        meter: Option<&MeterName>,
+        stretch: Period,
+    ) -> Result<SentUse, StoreError>;
+
     /// How ledger and sends stand for each billed account, meter and period that changed since `since`, after the last of
-    /// the page before.
+    /// the page before: what [`Billing::plan_sends`] looks at.
     async fn billed_periods(
         &self,
         billed: &[BilledUse],
@@ -420,4 +482,14 @@ pub trait Billing: Send + Sync {
     /// For each node the numbers of batches that are missing between the first and the last that are stored, at most
     /// `limit` of them: calls that a gateway counted and the ledger does not hold.
     async fn missing_batches(&self, limit: u32) -> Result<Vec<(String, i64)>, StoreError>;
+
+    /// Where sums are not what the ledger's lines add up to, of the next `limit` accounts in order of id after this one:
+    /// every period's, and those of hours from `hours_since` on, which is before none that was thrown away. With the last
+    /// account looked at, `None` once there is no other.
+    async fn sum_differences(
+        &self,
+        hours_since: Timestamp,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<(Vec<SumDifference>, Option<AccountId>), StoreError>;
 }

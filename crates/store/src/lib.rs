@@ -19,8 +19,8 @@ mod store;
 mod subscription_form;
 
 pub use billing::{
-    Applied, BilledPeriod, BilledUse, Billing, CustomerFacts, EventQuery, EventState, Fence, Fenced, InboxEvent,
-    InboxState, Linked, MeterSend, NewEvent, Outcome, SendOutcome, SendState, Settled,
+    Applied, BILLING_LEASE, BilledPeriod, BilledUse, Billing, CustomerFacts, EventQuery, EventState, Fence, Fenced, InboxEvent,
+    InboxState, Linked, MeterSend, NewEvent, Outcome, SendOutcome, SendState, SentUse, Settled, SumDifference, SumOf,
 };
 pub use copy::{CopiedTable, CopyReport, CopyStep, Progress, copy};
 pub use customers::{
@@ -41,6 +41,6 @@ pub use store::{CreateAccount, CreateKey, RotateKey, Store};
 pub use subscription_form::SubscriptionForm;
 
 /// All that the control plane asks of a store.
-pub trait AdminStore: Store + Customers + History + Housekeeping {}
+pub trait AdminStore: Store + Customers + History + Housekeeping + Billing {}
 
-impl<T: Store + Customers + History + Housekeeping + ?Sized> AdminStore for T {}
+impl<T: Store + Customers + History + Housekeeping + Billing + ?Sized> AdminStore for T {}

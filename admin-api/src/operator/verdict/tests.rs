@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use tollgate_config::{MinPlan, Route};
 use tollgate_domain::{
-    AccountId, Ban, Glob, HashedKey, KeyHasher, KeyId, KeyLimits, KeyPrefix, MeterName, PlainKey, Plan, PlanTable,
-    Supersession, entitlement,
+    AccountId, Ban, Glob, HashedKey, KeyHasher, KeyId, KeyLimits, KeyPrefix, MeterName, PlainKey, Plan, Subscription,
+    SubscriptionStatus, Supersession, entitlement,
 };
 
 use super::*;
@@ -60,14 +60,36 @@ fn limit(kind: &'static str, has_units: bool, resets_at: &str) -> LimitView {
 }
 
 fn judge(key: &Key, account: &Account, limits: &[LimitView], is_enforced: bool) -> Judgement {
-    let entitlement = entitlement(account, &plans(), NOW);
-    verdict(&Facts { key, account, entitlement: &entitlement, limits, invalid_key_status: 401, is_enforced, now: NOW })
+    let plans = plans();
+    let entitlement = entitlement(account, &plans, NOW);
+    verdict(&Facts {
+        key,
+        account,
+        entitlement: &entitlement,
+        limits,
+        plans: &plans,
+        invalid_key_status: 401,
+        is_enforced,
+        now: NOW,
+    })
 }
 
 #[test]
 fn each_cause_gives_the_gateways_code_and_its_own_words() {
     let pro = account(Some("pro"));
     let ended = Supersession { by: KeyId::new(NOW, [9; 10]), grace_until: NOW };
+    let unpaid = Subscription {
+        id: "sub_1".into(),
+        status: SubscriptionStatus::Unpaid,
+        created_at: NOW,
+        items: Vec::new(),
+        plan_price: None,
+        failing_since: None,
+        cancel_at: None,
+        trial_end: None,
+        withheld: None,
+    };
+    let lapsed = Account { subscriptions: vec![unpaid], ..account(None) };
     let banned = Account { ban: Some(Ban { at: NOW, reason: Some("abuse".into()) }), ..pro.clone() };
     for (key, account, status, code, reason, part) in [
         (Key { revoked_at: Some(NOW), ..key() }, pro.clone(), 401, "invalid_key", "revoked", "at 2026-03-10T12:00:00Z"),
@@ -75,6 +97,7 @@ fn each_cause_gives_the_gateways_code_and_its_own_words() {
         (Key { expires_at: Some(NOW), ..key() }, pro.clone(), 401, "invalid_key", "expired", "expired at 2026"),
         (key(), Account { deleted_at: Some(NOW), ..pro.clone() }, 401, "invalid_key", "account_deleted", "deleted"),
         (key(), banned, 403, "account_disabled", "account_banned", ": abuse"),
+        (key(), lapsed, 402, "upgrade_required", "lapsed", "the subscription sub_1 is unpaid: Stripe gave up"),
         (key(), account(None), 402, "upgrade_required", "no_plan", "no `default_plan`"),
         (key(), account(Some("free")), 402, "upgrade_required", "plan_without_api", "`free` does not include"),
     ] {
@@ -150,6 +173,7 @@ fn routes_tell_by_plan_feature_scope_and_meter_whether_they_are_open() {
         account: &pro,
         entitlement: &entitlement,
         limits: &limits,
+        plans: &plans(),
         invalid_key_status: 403,
         is_enforced: true,
         now: NOW,
@@ -183,6 +207,7 @@ fn every_word_of_the_access_log_has_a_sentence() {
         Reason::AccountDeleted,
         Reason::AccountBanned,
         Reason::NoPlan,
+        Reason::Lapsed,
         Reason::PlanWithoutApi,
         Reason::PlanTooLow,
         Reason::FeatureMissing,

@@ -33,6 +33,8 @@ const IMPORT_LOCK: i64 = 0x746f_6c6c_0002;
 
 /// The advisory lock of a transaction that mails a link.
 const LINKS_LOCK: i64 = 0x746f_6c6c_0003;
+/// The advisory lock of a transaction that links a customer at Stripe.
+const CUSTOMERS_LOCK: i64 = 0x746f_6c6c_0004;
 
 /// A connection in use.
 pub(crate) struct Session {
@@ -74,15 +76,12 @@ impl Session {
 
     /// Takes the lock for the rest of the transaction.
     pub(crate) async fn lock(&mut self, lock: Lock) -> Result<(), StoreError> {
-        let bound = self.bound;
         match lock {
-            Lock::Ledger | Lock::Links => {
-                let number = if lock == Lock::Ledger { LEDGER_LOCK } else { LINKS_LOCK };
-                let taken = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(number);
-                let taken = timeout(bound, taken.execute(self.connection()?)).await;
-                self.judged(taken).map(|_nothing| ())
-            }
+            Lock::Ledger => self.wait_for(LEDGER_LOCK).await,
+            Lock::Links => self.wait_for(LINKS_LOCK).await,
+            Lock::Customers => self.wait_for(CUSTOMERS_LOCK).await,
             Lock::Import => {
+                let bound = self.bound;
                 let began = Instant::now();
                 while began.elapsed() < IMPORT_WAIT {
                     let taken = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(IMPORT_LOCK);
@@ -95,6 +94,13 @@ impl Session {
                 Err(StoreError::Unavailable("another import is under way".into()))
             }
         }
+    }
+
+    async fn wait_for(&mut self, number: i64) -> Result<(), StoreError> {
+        let bound = self.bound;
+        let taken = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(number);
+        let taken = timeout(bound, taken.execute(self.connection()?)).await;
+        self.judged(taken).map(|_nothing| ())
     }
 
     /// Lets the statements of this transaction take as long as whole tables need.

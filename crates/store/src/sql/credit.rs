@@ -1,11 +1,11 @@
-//! Units that an operator gives back: an entry of the ledger like any other, never below zero.
+//! Units that are given back: entries of the ledger like any others. An operator's never go below zero.
 
 use tollgate_domain::limit::UNITS_MAX;
-use tollgate_domain::{Timestamp, UsageTally};
+use tollgate_domain::{AccountId, KeyId, MeterName, Period, UsageTally};
 
 use super::database::Connection;
 use super::ledger::{self, Line, Origin};
-use super::{accounts, audit, outbox, seed};
+use super::{accounts, audit, outbox, seed, usage};
 use crate::customers::{Credit, Credited, charged};
 use crate::error::StoreError;
 use crate::record::{Change, NewAudit};
@@ -27,36 +27,53 @@ pub(super) async fn credit(
     if units == 0 {
         return Ok(Credited::Credited { units: 0, used_before: used, change: None });
     }
-    let place = append(connection, newest, credit, units, credit.at).await?;
+    let given = Given { meter, period: credit.period, key: None, units };
+    let changes = give_back(connection, newest, Origin::Credit(credit.at), credit.account, &[given]).await?;
     audit::append(connection, audit, Some(credit.account), None).await?;
-    let change = Change::Usage {
-        account: credit.account,
-        of: charged(meter, None),
-        period: credit.period,
-        units: -i64::try_from(units).expect("2^53 fits a signed number"),
-        position: place,
-    };
-    outbox::append(connection, &[change], credit.at).await?;
-    Ok(Credited::Credited { units, used_before: used, change: Some(change) })
+    outbox::append(connection, &changes, credit.at).await?;
+    Ok(Credited::Credited { units, used_before: used, change: changes.into_iter().next() })
 }
 
-async fn append(
+/// Units that are given back.
+pub(super) struct Given<'a> {
+    pub(super) meter: Option<&'a MeterName>,
+    pub(super) period: Period,
+    /// Whose use they were, where that is known.
+    pub(super) key: Option<KeyId>,
+    /// At most 2^53.
+    pub(super) units: u64,
+}
+
+/// Appends what is given back; what the gateways must hear of each.
+pub(super) async fn give_back(
     connection: &mut Connection,
     newest: ledger::Position,
-    credit: &Credit,
-    units: u64,
-    at: Timestamp,
-) -> Result<u64, StoreError> {
-    let line = Line {
-        at,
-        account: credit.account,
-        key: None,
-        meter: credit.meter.as_ref(),
-        call: None,
-        event: None,
-        period: credit.period,
-        tally: UsageTally { units_refunded: units, ..UsageTally::default() },
+    origin: Origin<'_>,
+    account: AccountId,
+    given: &[Given<'_>],
+) -> Result<Vec<Change>, StoreError> {
+    let lines: Vec<Line<'_>> = given
+        .iter()
+        .map(|given| Line {
+            at: origin.at(),
+            account,
+            key: given.key,
+            meter: given.meter,
+            call: None,
+            event: None,
+            period: given.period,
+            tally: UsageTally { units_refunded: given.units, ..UsageTally::default() },
+        })
+        .collect();
+    let places = ledger::append(connection, newest, origin, &lines).await?;
+    let of_calls = given.iter().filter(|given| given.meter.is_none());
+    let lineages = usage::lineages(connection, of_calls.filter_map(|given| given.key).collect()).await?;
+    let change = |(given, position): (&Given<'_>, u64)| Change::Usage {
+        account,
+        of: charged(given.meter, given.key.map(|key| lineages.get(&key).copied().unwrap_or(key))),
+        period: given.period,
+        units: -i64::try_from(given.units).expect("2^53 fits a signed number"),
+        position,
     };
-    let places = ledger::append(connection, newest, Origin::Credit(at), &[line]).await?;
-    Ok(places.into_iter().next().expect("every line gets a place"))
+    Ok(given.iter().zip(places).map(change).collect())
 }

@@ -102,6 +102,8 @@ pub(crate) enum Lock {
     Import,
     /// Mailing links, so that all that an address was sent are counted.
     Links,
+    /// Linking a customer at Stripe, so that none is two accounts'.
+    Customers,
 }
 
 /// A value bound to a statement, or none.

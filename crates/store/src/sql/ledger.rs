@@ -37,7 +37,12 @@ pub(super) enum Origin<'a> {
     Events(Timestamp),
     /// An operator who gave units back.
     Credit(Timestamp),
+    /// A paid invoice that opened a period, and gave back what was used in the one before.
+    Opening(Timestamp),
 }
+
+/// What lines are called that a paid invoice gave back.
+pub(super) const OPENING: &str = "opening";
 
 impl Origin<'_> {
     fn kind(self) -> &'static str {
@@ -46,14 +51,15 @@ impl Origin<'_> {
             Self::Import(_) => "imported",
             Self::Events(_) => "event",
             Self::Credit(_) => "credit",
+            Self::Opening(_) => OPENING,
         }
     }
 
     /// When the quotas that the lines are charged to changed.
-    fn at(self) -> Timestamp {
+    pub(super) fn at(self) -> Timestamp {
         match self {
             Self::Batch(batch) => batch.end,
-            Self::Import(at) | Self::Events(at) | Self::Credit(at) => at,
+            Self::Import(at) | Self::Events(at) | Self::Credit(at) | Self::Opening(at) => at,
         }
     }
 }
@@ -123,7 +129,7 @@ async fn append_lines(
 ) -> Result<(), StoreError> {
     let (node, sequence) = match origin {
         Origin::Batch(batch) => (Some(batch.node.to_string()), Some(count_column(batch.sequence))),
-        Origin::Import(_) | Origin::Events(_) | Origin::Credit(_) => (None, None),
+        Origin::Import(_) | Origin::Events(_) | Origin::Credit(_) | Origin::Opening(_) => (None, None),
     };
     let row = |(place, line): &(u64, &Line<'_>)| {
         [

@@ -65,7 +65,7 @@ pub(crate) const LINKS: Oldest = oldest!("links", "expires_at_us");
 pub(crate) const SESSIONS: Oldest = oldest!("sessions", "expires_at_us");
 pub(crate) const NOTICES: Oldest = oldest!("notices", "created_at_us");
 
-async fn oldest(connection: &mut Connection, table: &Oldest, before: Timestamp) -> Result<u64, StoreError> {
+pub(super) async fn oldest(connection: &mut Connection, table: &Oldest, before: Timestamp) -> Result<u64, StoreError> {
     let last = query(table.last).bind(before.as_micros()).bind(ROWS - 1).fetch_optional(connection).await?;
     let last = last.map(|row| Fields::of("", &[], &row).timestamp("last_us")).transpose()?;
     let last = last.unwrap_or(before.plus_micros(-1));

@@ -47,7 +47,8 @@ pub(super) async fn store_batch(connection: &mut Connection, batch: &UsageBatch)
     let places = ledger::append(connection, newest, Origin::Batch(batch), &lines).await?;
     touch_keys(connection, batch.end, &lines).await?;
     requests::append(connection, batch, &owners).await?;
-    let lineages = lineages(connection, &batch.lines).await?;
+    let told = batch.lines.iter().filter(|line| line.key.detached && line.key.meter.is_none());
+    let lineages = lineages(connection, told.map(|line| line.key.key).collect()).await?;
     let placed = batch.lines.iter().zip(&lines).zip(places);
     let charged: Vec<Change> =
         placed.filter_map(|((line, stored), place)| unheard_of(line, stored, place, &lineages)).collect();
@@ -78,11 +79,12 @@ fn unheard_of(line: &UsageLine, stored: &Line<'_>, position: u64, lineages: &BTr
     })
 }
 
-/// The first keys of the chains that lines belong to which the shared limiter must hear of: it counts a key's own use
-/// by its chain. A key that is not known is a chain of its own.
-async fn lineages(connection: &mut Connection, lines: &[UsageLine]) -> Result<BTreeMap<KeyId, KeyId>, StoreError> {
-    let told = lines.iter().filter(|line| line.key.detached && line.key.meter.is_none());
-    let keys: BTreeSet<KeyId> = told.map(|line| line.key.key).collect();
+/// The first keys of the chains that these keys belong to: the shared limiter counts a key's own use by its chain. A key
+/// that is not known is a chain of its own.
+pub(super) async fn lineages(
+    connection: &mut Connection,
+    keys: BTreeSet<KeyId>,
+) -> Result<BTreeMap<KeyId, KeyId>, StoreError> {
     let keys: Vec<String> = keys.into_iter().map(|key| key.to_string()).collect();
     let mut lineages = BTreeMap::new();
     for keys in connection.chunks(&keys) {

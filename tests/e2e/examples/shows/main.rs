@@ -2,6 +2,7 @@
 //!
 //! `tests/shows.sh` runs it with a release build; see there.
 
+mod billing;
 mod figures;
 mod fleet;
 
@@ -22,6 +23,7 @@ const MEMORY_BYTES_MAX: u64 = 60 << 20;
 fn main() -> ExitCode {
     let body_mib: u64 = env::args().nth(1).map_or(1_024, |mib| mib.parse().expect("the length of the body in MiB"));
     let keys = env::args().nth(2).map_or(100_000, |keys| keys.parse().expect("how many keys are moved"));
+    let events = env::args().nth(3).map_or(100_000, |events| events.parse().expect("how many events there are"));
     let mut figures = Figures::default();
     if body_mib > 0 {
         bodies(&mut figures, body_mib << 20);
@@ -30,7 +32,12 @@ fn main() -> ExitCode {
         reload(&mut figures);
         exit(&mut figures);
     }
-    fleet::show(&mut figures, keys);
+    if keys > 0 {
+        fleet::show(&mut figures, keys);
+    }
+    if events > 0 {
+        billing::show(&mut figures, events);
+    }
     if figures.has_missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{merge_metadata, new_metadata};
+use super::merge_metadata;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::paging;
@@ -116,11 +116,7 @@ fn change(state: &mut State, id: &str, call: &Call) -> Result<(), ApiError> {
             *field = call.params.value(name).map(str::to_owned);
         }
     }
-    if product.metadata.is_empty() {
-        product.metadata = new_metadata(&call.params, "metadata");
-    } else {
-        merge_metadata(&mut product.metadata, &call.params, "metadata");
-    }
+    merge_metadata(&mut product.metadata, &call.params, "metadata");
     Ok(())
 }
 

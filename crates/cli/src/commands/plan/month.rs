@@ -247,7 +247,7 @@ async fn write_ledger(store: &SqliteStore, people: &[Somebody], admitted: &[Vec<
 struct Deployment {
     running: Running,
     people: Vec<Somebody>,
-    /// Everybody's calls that were let in, and of those how many took the last of a limit in the stretch.
+    /// Everybody's calls that were let in.
     admitted: Vec<Vec<Charge>>,
     runtime: tokio::runtime::Runtime,
     folder: TempDir,
@@ -326,7 +326,6 @@ fn over_a_month_of_use_whom_a_comparison_names_is_whom_the_limiter_refuses() {
     let report = deployment.compared(&changed());
     let (more, less) = deployment.simulated(&changed());
     assert_eq!(named(&report, "refused_more"), more);
-    eprintln!("{:#}", report["refused_less"]);
     assert_eq!(named(&report, "refused_less"), less);
 
     // Everybody whose case is known beforehand is where it says, so that both are not wrong alike.

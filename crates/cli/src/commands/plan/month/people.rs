@@ -205,7 +205,7 @@ fn unplanned(numbers: &mut Numbers, sittings: i64, calls_max: i64) -> Vec<Call> 
         let mut at = first + numbers.below(to() - first);
         let pause_us =
             [2 * SECOND_US, 30 * SECOND_US, 10 * MINUTE_US][usize::try_from(numbers.below(3)).expect("small")];
-        for _ in 0..1 + numbers.below(calls_max) {
+        for _ in 0..=numbers.below(calls_max) {
             at = at + 1 + numbers.below(pause_us);
             let told = u64::try_from(numbers.below(60)).expect("small");
             let way = match numbers.below(12) {

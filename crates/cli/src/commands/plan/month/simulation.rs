@@ -145,9 +145,8 @@ impl Limits<'_> {
             Way::Plain | Way::Costly => (asked, None),
         };
         let signed = |units: u64| i64::try_from(units).expect("few units");
-        let correct = |of: Charged, units: u64| {
-            self.limiter.settle(self.handle, of, self.period, signed(units) - signed(asked))
-        };
+        let correct =
+            |of: Charged, units: u64| self.limiter.settle(self.handle, of, self.period, signed(units) - signed(asked));
         correct(Charged::Calls { key: None }, units).await.expect("it answers");
         if let Some(units) = meter {
             correct(Charged::Meter(tokens().id()), units).await.expect("it answers");

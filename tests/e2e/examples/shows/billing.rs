@@ -1,0 +1,39 @@
+//! The figures of billing: a storm of events at a gate that is killed again and again, and how soon events are taken.
+
+use std::time::Duration;
+
+use tollgate_e2e::scenario::{Storm, acknowledged, storm};
+
+use crate::figures::Figures;
+
+/// Events a second at the webhook's door, and for how many seconds.
+const EVENTS_A_SECOND: usize = 200;
+const SECONDS: usize = 30;
+
+/// Prints them for a storm of so many events, of a twentieth as many subscriptions.
+pub(crate) fn show(figures: &mut Figures, events: usize) {
+    let outcome = storm(&Storm { subscriptions: events / 20, events, kills: 20, seed: 1 });
+    figures.show("events of subscriptions", outcome.events, &format!("at least {events}"), outcome.events >= events);
+    figures.measured("  deliveries, failed ones", format!("{}, {}", outcome.deliveries, outcome.failed));
+    figures.measured("  delivered in, heeded after that in", format!("{:.1?}, {:.1?}", outcome.delivered_in, outcome.heeded_in));
+    for wrong in outcome.wrong.iter().take(5) {
+        println!("    {wrong}");
+    }
+    figures.exactly("  accounts on another plan than Stripe says", number(outcome.wrong.len()), 0);
+    figures.exactly("  events given up", number(outcome.dead), 0);
+    figures.exactly("  keys made", number(outcome.keys), 0);
+    figures.exactly("  ledger touched", u128::from(!outcome.ledger_is_untouched), 0);
+
+    let mut times = acknowledged(EVENTS_A_SECOND, SECONDS);
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    figures.measured(
+        "events a second, for seconds; p50 and the slowest answer",
+        format!("{EVENTS_A_SECOND}, {SECONDS}; {:.1?}, {:.1?}", at(50), at(100)),
+    );
+    figures.at_most("  99 of 100 acknowledged within", at(99).as_millis(), "ms", Duration::from_millis(200).as_millis());
+}
+
+fn number(count: usize) -> u128 {
+    count as u128
+}
