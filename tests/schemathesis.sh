@@ -3,13 +3,15 @@
 # no server error, no status and no body that the document does not name.
 #
 # schemathesis is installed from PyPI into a throwaway environment, so that the machine keeps nothing of it; it needs
-# python3 with its venv module. TOLLGATE_BINARY names the binary; default: the debug build. SCHEMATHESIS_EXAMPLES is how
-# many random cases each call gets beside those that cover its schema; SCHEMATHESIS_SECONDS bounds each of the two runs.
+# python3 with its venv module. TOLLGATE_BINARY names the binary; default: the debug build. STRIPE_STAND_IN names what stands
+# in for Stripe; default: the example `serve` built beside it. SCHEMATHESIS_EXAMPLES is how many random cases each call gets
+# beside those that cover its schema; SCHEMATHESIS_SECONDS bounds each run.
 #
 # exit status: 0 nothing found, 1 something found, or it could not be run
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 binary=${TOLLGATE_BINARY:-$root/target/debug/tollgate}
+stand_in=${STRIPE_STAND_IN:-$(dirname "$binary")/examples/serve}
 examples=${SCHEMATHESIS_EXAMPLES:-15}
 seconds=${SCHEMATHESIS_SECONDS:-45}
 seed=${SCHEMATHESIS_SEED:-1}
@@ -56,10 +58,27 @@ for one in held:
 print(*(one.getsockname()[1] for one in held))
 PYTHON
 )
+# What stands in for Stripe ends with this shell, however that ends.
+# shellcheck disable=SC2034 # its array is what is used
+coproc STRIPE { exec "$stand_in"; }
+declare -A stripe=()
+while IFS='=' read -r name value <&"${STRIPE[0]}" && [ -n "$name" ]; do
+    stripe[$name]=$value
+done
+[ -n "${stripe[url]-}" ] || fail 'what stands in for Stripe did not start'
+# stripe PATH JSON: asks it what only a stand-in has.
+stripe() {
+    curl --silent --fail --output /dev/null "${stripe[url]}_fake/$1" --json "$2" || fail "the stand-in refuses $1"
+}
+for price in pro team; do
+    stripe prices '{"id":"price_'$price'","product":"'$price'","unit_amount":2900,"currency":"usd","interval":"month"}'
+done
+
 token=0123456789abcdef0123456789abcdef
 cat >"$folder/tollgate.toml" <<TOML
 [gateway]
 listen = "127.0.0.1:$gateway"
+public_url = "http://127.0.0.1:$gateway"
 [upstream]
 url = "http://127.0.0.1:9"
 [admin]
@@ -72,6 +91,12 @@ database = "sqlite://tollgate.db"
 [usage]
 client_reported = ["scans"]
 request_log = "all"
+[billing.stripe]
+secret_key = "${stripe[api_key]}"
+webhook_secrets = ["${stripe[webhook_secret]}"]
+livemode = false
+api_base = "${stripe[url]}"
+meters = { calls = "api_calls" }
 [accounts]
 default_plan = "pro"
 [plans.free]
@@ -81,6 +106,10 @@ rate = "600/minute"
 quota = "10_000/month"
 windows = ["1_000/day"]
 meters = { tokens = "1_000/month", scans = "unlimited" }
+stripe_prices = ["price_pro"]
+[plans.team]
+rank = 1
+stripe_prices = ["price_team"]
 [[routes]]
 name = "metered"
 path = "/metered/*"
@@ -134,10 +163,15 @@ status() {
         --header "Cookie: $cookie" --header "x-csrf-token: $csrf"
 }
 
+# Events for the inbox, of somebody who pays.
+stripe endpoints "{\"url\":\"$base/stripe/webhook\"}"
+stripe delivery '{"mode":"on"}'
+stripe seed '{"email":"payer@example.com","prices":["price_team"],"card":"good"}'
+
 cd "$folder"
 sign_in ada@example.com || fail 'nobody can sign in'
 # Signing out ends the session that the other calls are made with, so it comes after them.
-run 'the customer side, by a session' --include-path-regex '^/(v1/|login|openapi)' \
+run 'the customer side, by a session' --include-path-regex '^/(v1/|stripe/|login|openapi)' \
     --exclude-operation-id sign_out --exclude-operation-id report_usage \
     --header "Cookie: $cookie" --header "x-csrf-token: $csrf"
 # Guessed ids name no key, so that calls about one are made once more with an own one.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::sync::OnceCell;
+use tollgate_billing::Billing;
 use tollgate_config::{KeysConfig, Live, Policy, RateScope, Settings};
 use tollgate_domain::{Clock, KeyHasher, NodeId, Timestamp};
 use tollgate_identity::Verifier;
 use tollgate_limiter::Peek;
 use tollgate_store::{AdminStore, Change, ChangeSink, NewAudit};
 
+use crate::customer::LinkBounds;
 use crate::mail::Mailer;
 use crate::nodes::Nodes;
 use crate::problem::Problem;
@@ -44,6 +46,8 @@ pub struct AdminDeps {
     pub verifier: Option<Arc<Verifier>>,
     /// Mails links and notices; `None` where nothing can be mailed and several processes have no one log to look into.
     pub mailer: Option<Arc<dyn Mailer>>,
+    /// Speaks with Stripe; `None` without `[billing.stripe]`.
+    pub billing: Option<Arc<Billing>>,
 }
 
 /// Which process answers.
@@ -69,11 +73,12 @@ pub(crate) struct Shared {
     pub(crate) key_challenge: HeaderValue,
     /// Where callers without a key get one, for problem bodies.
     pub(crate) signup_url: Option<String>,
-    /// Where links lead: the public address with the mount, else where the control plane listens. Without a slash at
-    /// its end.
+    /// Where links lead.
     pub(crate) link_base: String,
     /// How many mails may be under way.
     pub(crate) mails: Arc<tokio::sync::Semaphore>,
+    /// How many links each address may ask for.
+    pub(crate) link_bounds: LinkBounds,
     session_secret: OnceCell<[u8; 32]>,
     csrf_secret: OnceCell<[u8; 32]>,
 }
@@ -86,7 +91,7 @@ impl Shared {
         let key_challenge = format!("ApiKey realm=\"api\", header=\"{key_header}\", Bearer realm=\"api\"");
         let key_challenge = HeaderValue::from_str(&key_challenge).expect("a header's name is visible ASCII");
         let signup_url = deps.settings.gateway.signup_url.as_ref().map(ToString::to_string);
-        let link_base = link_base(&deps.settings);
+        let link_base = public_base(&deps.settings);
         Arc::new(Self {
             deps,
             hasher,
@@ -94,6 +99,7 @@ impl Shared {
             signup_url,
             link_base,
             mails: Arc::new(tokio::sync::Semaphore::new(MAILS_UNDER_WAY_MAX)),
+            link_bounds: LinkBounds::default(),
             session_secret: OnceCell::new(),
             csrf_secret: OnceCell::new(),
         })
@@ -171,7 +177,9 @@ pub(crate) fn audit_line_of(
     NewAudit { actor: actor.into(), action, at, detail: facts }
 }
 
-fn link_base(settings: &Settings) -> String {
+/// Where what the control plane serves to customers is reached: the public address with the mount, else where the control
+/// plane listens. Without a slash at its end.
+pub fn public_base(settings: &Settings) -> String {
     let base = match &settings.gateway.public_url {
         Some(url) => {
             let mount = settings.gateway.mount.as_ref().map_or("", |mount| mount.as_str());

@@ -13,6 +13,7 @@ mod login;
 mod me;
 mod plans;
 mod proofs;
+mod sender;
 mod session;
 
 use axum::extract::DefaultBodyLimit;
@@ -22,6 +23,7 @@ use utoipa_axum::routes;
 
 pub(crate) use caller::{CSRF_HEADER, Caller, Proof, SignedIn};
 pub(crate) use cookies::mounted_at;
+pub(crate) use sender::LinkBounds;
 
 use crate::context::Context;
 use crate::idempotency;

@@ -123,7 +123,7 @@ fn repeated(answer: IdempotentAnswer) -> Result<Response, Problem> {
             _ => Map::new(),
         };
         let detail =
-            "This request was done before; what it made is shown once only, and a new key is made by a new request";
+            "This request was done before; what it made is shown once only, and another is made by a new request";
         return Err(Problem::new(ProblemCode::AlreadyDone, detail).with_all(members));
     }
     let status = StatusCode::from_u16(answer.status)

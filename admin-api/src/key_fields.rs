@@ -122,58 +122,50 @@ pub(crate) fn read_grace(mut fields: Fields) -> Result<i64, Problem> {
     Ok(grace_us.unwrap_or(0))
 }
 
-/// What a key is given. What is left out or null is not limited.
-#[derive(ToSchema)]
-#[schema(as = NewKeyRequest, example = json!({
-    "name": "CI", "scopes": ["events-*"], "read_only": true, "ip_allow": ["203.0.113.0/24"], "cap": 5000
-}))]
-#[expect(dead_code, reason = "it describes what `KeyFields` reads")]
-pub(crate) struct NewKeySchema {
-    /// What its owner calls it.
-    #[schema(min_length = 1, max_length = 100)]
-    name: Option<String>,
-    /// From when on it is refused (RFC 3339), in the future.
-    expires_at: Option<String>,
-    /// The routes it may call, by name or glob; empty means all.
-    #[schema(max_items = 64)]
-    scopes: Option<Vec<String>>,
-    /// Whether it may only read.
-    read_only: Option<bool>,
-    /// Networks it may be used from, in CIDR form; empty means all.
-    #[schema(max_items = 256)]
-    ip_allow: Option<Vec<String>>,
-    /// Networks it may not be used from.
-    #[schema(max_items = 256)]
-    ip_deny: Option<Vec<String>>,
-    /// Units it may use a period, of the account's quota.
-    #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64)]
-    cap: Option<u64>,
+/// A request's body that holds, beside fields of its own, what a key may be given.
+macro_rules! with_key_fields {
+    ($(#[$meta:meta])* $name:ident { $($own:tt)* }) => {
+        #[derive(utoipa::ToSchema)]
+        $(#[$meta])*
+        #[expect(dead_code, reason = "it describes what is read")]
+        pub(crate) struct $name {
+            $($own)*
+            /// What its owner calls it.
+            #[schema(min_length = 1, max_length = 100)]
+            name: Option<String>,
+            /// From when on it is refused (RFC 3339), in the future.
+            expires_at: Option<String>,
+            /// The routes it may call, by name or glob; empty means all.
+            #[schema(max_items = 64)]
+            scopes: Option<Vec<String>>,
+            /// Whether it may only read.
+            read_only: Option<bool>,
+            /// Networks it may be used from, in CIDR form; empty means all.
+            #[schema(max_items = 256)]
+            ip_allow: Option<Vec<String>>,
+            /// Networks it may not be used from.
+            #[schema(max_items = 256)]
+            ip_deny: Option<Vec<String>>,
+            /// Units it may use a period, of the account's quota.
+            #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64)]
+            cap: Option<u64>,
+        }
+    };
+}
+pub(crate) use with_key_fields;
+
+with_key_fields! {
+    /// What a key is given. What is left out or null is not limited.
+    #[schema(as = NewKeyRequest, example = json!({
+        "name": "CI", "scopes": ["events-*"], "read_only": true, "ip_allow": ["203.0.113.0/24"], "cap": 5000
+    }))]
+    NewKeySchema {}
 }
 
-/// What of a key is changed. What is left out stays; null takes away.
-#[derive(ToSchema)]
-#[schema(as = KeyChangeRequest, example = json!({ "name": "CI", "read_only": false, "cap": null }))]
-#[expect(dead_code, reason = "it describes what `KeyChange` reads")]
-pub(crate) struct KeyChangeSchema {
-    /// What its owner calls it.
-    #[schema(min_length = 1, max_length = 100)]
-    name: Option<String>,
-    /// From when on it is refused (RFC 3339), in the future.
-    expires_at: Option<String>,
-    /// The routes it may call, by name or glob; empty means all.
-    #[schema(max_items = 64)]
-    scopes: Option<Vec<String>>,
-    /// Whether it may only read.
-    read_only: Option<bool>,
-    /// Networks it may be used from, in CIDR form; empty means all.
-    #[schema(max_items = 256)]
-    ip_allow: Option<Vec<String>>,
-    /// Networks it may not be used from.
-    #[schema(max_items = 256)]
-    ip_deny: Option<Vec<String>>,
-    /// Units it may use a period, of the account's quota.
-    #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64)]
-    cap: Option<u64>,
+with_key_fields! {
+    /// What of a key is changed. What is left out stays; null takes away.
+    #[schema(as = KeyChangeRequest, example = json!({ "name": "CI", "read_only": false, "cap": null }))]
+    KeyChangeSchema {}
 }
 
 /// How a key is replaced.

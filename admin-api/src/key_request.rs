@@ -1,11 +1,10 @@
 //! What an operator's request for a new key holds beside what every key is given: whose it is, and a rate of its own.
 
 use tollgate_domain::{Bucket, PlanName, PlanTable, Rate, Timestamp, default_burst};
-use utoipa::ToSchema;
 
 use crate::fields::Fields;
 use crate::inputs;
-use crate::key_fields::KeyFields;
+use crate::key_fields::{KeyFields, with_key_fields};
 use crate::problem::Problem;
 
 /// Every field, for the advice on unknown ones.
@@ -57,43 +56,24 @@ impl KeyRequest {
     }
 }
 
-/// Whose key it will be, and what it is given. Send `email`, or `account` for one that is there.
-#[derive(ToSchema)]
-#[schema(as = OperatorKeyRequest, example = json!({
-    "email": "ada@example.com", "plan": "pro", "name": "CI", "expires_at": "2099-12-31T00:00:00Z"
-}))]
-#[expect(dead_code, reason = "it describes what `KeyRequest` reads")]
-pub(crate) struct KeyRequestSchema {
-    /// The account's e-mail; the account is made if it is new.
-    email: Option<String>,
-    /// The account's id or e-mail, which must be there.
-    account: Option<String>,
-    /// The plan of an account that is made; for one that is there, the plan it must be on.
-    plan: Option<String>,
-    /// What its owner calls it.
-    #[schema(min_length = 1, max_length = 100)]
-    name: Option<String>,
-    /// From when on it is refused (RFC 3339), in the future.
-    expires_at: Option<String>,
-    /// The routes it may call, by name or glob; empty means all.
-    #[schema(max_items = 64)]
-    scopes: Option<Vec<String>>,
-    /// Whether it may only read.
-    read_only: Option<bool>,
-    /// Networks it may be used from, in CIDR form; empty means all.
-    #[schema(max_items = 256)]
-    ip_allow: Option<Vec<String>>,
-    /// Networks it may not be used from.
-    #[schema(max_items = 256)]
-    ip_deny: Option<Vec<String>>,
-    /// A rate of its own, such as `600/minute`.
-    rate: Option<String>,
-    /// Calls at once, under that rate.
-    #[schema(minimum = 0)]
-    burst: Option<u64>,
-    /// Units it may use a period, of the account's quota.
-    #[schema(minimum = 0, maximum = 9_007_199_254_740_992_u64)]
-    cap: Option<u64>,
+with_key_fields! {
+    /// Whose key it will be, and what it is given. Send `email`, or `account` for one that is there.
+    #[schema(as = OperatorKeyRequest, example = json!({
+        "email": "ada@example.com", "plan": "pro", "name": "CI", "expires_at": "2099-12-31T00:00:00Z"
+    }))]
+    KeyRequestSchema {
+        /// The account's e-mail; the account is made if it is new.
+        email: Option<String>,
+        /// The account's id or e-mail, which must be there.
+        account: Option<String>,
+        /// The plan of an account that is made; for one that is there, the plan it must be on.
+        plan: Option<String>,
+        /// A rate of its own, such as `600/minute`.
+        rate: Option<String>,
+        /// Calls at once, under that rate.
+        #[schema(minimum = 0)]
+        burst: Option<u64>,
+    }
 }
 
 fn owner(fields: &mut Fields) -> Option<Owner> {

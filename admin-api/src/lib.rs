@@ -5,6 +5,7 @@
 //! customer's API, keeps no state of its own, and knows no gateway: what it changes, it changes in the store, and
 //! it tells the [`tollgate_store::ChangeSink`] before it answers.
 
+mod billing;
 mod context;
 mod customer;
 mod envelope;
@@ -33,7 +34,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Extension, Router};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use context::{AdminDeps, NodeFacts};
+pub use billing::LimiterUse;
+pub use context::{AdminDeps, NodeFacts, public_base};
 pub use mail::{LogMailer, MailError, Mailer, SmtpMailer};
 pub use nodes::{NodeRecord, Nodes, NodesUnavailable};
 pub use notices::{Background, BackgroundDeps, BackgroundStats, WebhookFailed, WebhookPost};
@@ -41,7 +43,7 @@ pub use problem::ProblemCode;
 pub use token::{InvalidToken, OperatorToken, TokenFileError, load_or_create_token};
 
 /// Everything the control plane serves: `/admin/v1/*` with the operator's token, `/v1/*` by the customer's own proof or
-/// openly, `/login`, `/openapi.json`.
+/// openly, `/stripe/webhook` by Stripe's signature, `/login`, `/openapi.json`.
 pub fn router(deps: AdminDeps) -> Router {
     let context = context::Shared::new(deps);
     let (routes, _) = described();
@@ -63,6 +65,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn described() -> (Router<context::Context>, utoipa::openapi::OpenApi) {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::frame())
         .merge(customer::router())
+        .merge(billing::router())
         .merge(usage::router())
         .merge(operator::router())
         .merge(usage::operator_router())

@@ -2,12 +2,14 @@
 //!
 //! Paths, parameters, bodies and the answers of success stand at the handlers. What every call has in common is said
 //! here, once: how callers prove themselves, the errors that reading a request and asking the store may end in, and
-//! `Idempotency-Key`. Settings do not change the document, but for where it says that things are.
+//! `Idempotency-Key`. Settings do not change the document, but for where it says that things are: paths, and the header of
+//! a key.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use axum::Json;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
@@ -121,13 +123,7 @@ pub(crate) fn frame() -> OpenApi {
         (OPERATOR, bearer(None, "The operator's token.")),
         (SERVICE, bearer(None, "The token that a backend reports use with (`[usage] service_token`).")),
         (TOKEN, bearer(Some("JWT"), "A token of the backend's own sign-in (`[auth.jwt]`), also in its named cookie.")),
-        (
-            API_KEY,
-            SecurityScheme::ApiKey(ApiKey::Header(described(
-                "x-api-key",
-                "An API key, in the header that `[keys] header` names; also as `Authorization: Bearer`.",
-            ))),
-        ),
+        (API_KEY, key_scheme("x-api-key")),
         (
             SESSION,
             SecurityScheme::ApiKey(ApiKey::Cookie(described("tollgate_session", "A session, as a sign-in set it."))),
@@ -155,6 +151,12 @@ pub(crate) fn frame() -> OpenApi {
     OpenApiBuilder::new().info(info).components(Some(components)).servers(Some([Server::new("/")])).build()
 }
 
+/// By an API key in this header.
+fn key_scheme(header: &str) -> SecurityScheme {
+    let description = "An API key, in the header that `[keys] header` names; also as `Authorization: Bearer`.";
+    SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(header, description)))
+}
+
 impl PartialSchema for Problem {
     fn schema() -> RefOr<Schema> {
         ProblemView::schema()
@@ -179,10 +181,13 @@ pub(crate) fn router() -> OpenApiRouter<Context> {
     get, path = "/openapi.json", tag = "document",
     responses((status = 200, description = "OpenAPI 3.1.", body = Value, content_type = "application/json")),
 )]
-pub(crate) async fn show(headers: HeaderMap) -> Response {
+pub(crate) async fn show(State(context): State<Context>, headers: HeaderMap) -> Response {
     // Made once: anybody may ask for it.
     static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(crate::openapi);
     let mut document = DOCUMENT.clone();
+    if let Some(components) = &mut document.components {
+        components.add_security_scheme(API_KEY, key_scheme(context.key_header().as_str()));
+    }
     if let Some(mount) = mounted_at(&headers) {
         document.servers = Some(vec![Server::new(mount)]);
         document.paths.paths.retain(|path, _| !path.starts_with("/admin/"));

@@ -8,8 +8,10 @@ pub(crate) mod explain;
 mod imports;
 mod keys;
 mod nodes;
+mod reconcile;
 pub(crate) mod usage;
 mod verdict;
+mod webhooks;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn};
@@ -50,6 +52,10 @@ pub(crate) fn router() -> OpenApiRouter<Context> {
         .routes(routes!(config::health))
         .routes(routes!(nodes::list))
         .routes(routes!(audit::list))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::show))
+        .routes(routes!(webhooks::replay))
+        .routes(routes!(reconcile::compare))
         .route_layer(from_fn(idempotency::of_operator))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     OpenApiRouter::new().merge(calls).merge(imports)

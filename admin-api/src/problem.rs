@@ -118,6 +118,8 @@ codes! {
     InvalidFields = "invalid_fields", UNPROCESSABLE_ENTITY;
     /// The `Idempotency-Key` was used for another request.
     IdempotencyMismatch = "idempotency_mismatch", UNPROCESSABLE_ENTITY;
+    /// More links were asked for from one address than are mailed within an hour.
+    TooManyLinks = "too_many_links", TOO_MANY_REQUESTS;
     /// The database does not answer.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE;
     /// Nothing can be mailed, so no link can be sent.
@@ -249,8 +251,13 @@ impl Problem {
     }
 
     /// The same with word that it may be tried again shortly.
-    pub(crate) fn retry_soon(mut self) -> Self {
-        self.0.retry_after_secs = Some(RETRY_AFTER_SECS);
+    pub(crate) fn retry_soon(self) -> Self {
+        self.retry_after(RETRY_AFTER_SECS)
+    }
+
+    /// The same with word that it may be tried again after so many seconds.
+    pub(crate) fn retry_after(mut self, secs: u64) -> Self {
+        self.0.retry_after_secs = Some(secs);
         self
     }
 

@@ -1,6 +1,6 @@
 //! Who calls: the peer, or whom trusted proxies name. Forwarded headers of anybody else are not believed.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
@@ -34,14 +34,6 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNe
     }
     let real = headers.get(&X_REAL_IP).and_then(|value| value.to_str().ok()).and_then(parse_address);
     real.unwrap_or(peer)
-}
-
-/// The limiter's subject for an address: IPv4 as it is, IPv6 by its first 64 bits, since one customer has all the rest.
-pub fn limit_subject(client: IpAddr) -> u128 {
-    match client.to_canonical() {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => Ipv6Addr::to_bits(address) & !u128::from(u64::MAX),
-    }
 }
 
 /// The items of a comma-separated header, the last first.
@@ -114,12 +106,4 @@ mod tests {
         }
     }
 
-    #[test]
-    fn ipv6_clients_share_the_limits_of_their_first_64_bits() {
-        let subject = |text: &str| limit_subject(text.parse().expect("an address"));
-        assert_eq!(subject("2001:db8::1"), subject("2001:db8::ffff:1"));
-        assert_ne!(subject("2001:db8::1"), subject("2001:db8:0:1::1"));
-        assert_eq!(subject("::ffff:192.0.2.1"), subject("192.0.2.1"));
-        assert_ne!(subject("192.0.2.1"), subject("192.0.2.2"));
-    }
 }

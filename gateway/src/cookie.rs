@@ -1,4 +1,5 @@
-//! `Cookie` headers: reading one cookie, and taking one out while the others keep their order and their bytes.
+//! `Cookie` headers: reading one cookie, and taking one out while the others keep their order and their bytes. Of
+//! `Set-Cookie`, which cookie it sets.
 //!
 //! A cookie is found also where white space stands around its name, which some backends overlook. Values are not
 //! unquoted: what a backend might read in two ways is left as it came, for whoever judges it.
@@ -26,6 +27,16 @@ pub(crate) fn without(header: &[u8], name: &str) -> Option<Vec<u8>> {
     let kept = others.collect::<Vec<_>>().join(&b';');
     let kept = kept.trim_ascii_start();
     (!kept.is_empty()).then(|| kept.to_vec())
+}
+
+/// Whether a `Set-Cookie` makes a browser send a cookie of this name: also one without a name, which a browser sends as
+/// its value alone.
+pub(crate) fn sets(header: &[u8], name: &str) -> bool {
+    let mut pair = header.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    while let Some(value) = pair.strip_prefix(b"=") {
+        pair = value.trim_ascii();
+    }
+    split(pair).0 == name.as_bytes()
 }
 
 /// Name and value of one pair, without white space around them. A pair without `=` is a name alone.
@@ -57,6 +68,24 @@ mod tests {
             assert_eq!(kept.as_deref(), expected, "{header}");
         }
         assert_eq!(without(b"a=\xff; tollgate_session=\xfe", SESSION).as_deref(), Some(&b"a=\xff"[..]));
+    }
+
+    #[test]
+    fn a_cookie_is_set_by_its_whole_name_or_by_none() {
+        for (header, expected) in [
+            ("tollgate_session=x; Path=/", true),
+            ("  tollgate_session = x", true),
+            ("\ttollgate_session", true),
+            ("=tollgate_session=x; Secure", true),
+            (" = = tollgate_session=x", true),
+            ("a=tollgate_session=x", false),
+            ("a=1; tollgate_session=x", false),
+            ("tollgate_session2=x", false),
+            ("Tollgate_Session=x", false),
+            ("", false),
+        ] {
+            assert_eq!(sets(header.as_bytes(), SESSION), expected, "{header}");
+        }
     }
 
     #[test]

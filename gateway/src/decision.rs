@@ -21,7 +21,6 @@ pub use token::TokenGate;
 use verdict::passage;
 pub use verdict::{Call, Charge, Denial, Denied, Passage, RefusingLimit, Verdict};
 
-use crate::client_address::limit_subject;
 use crate::cors::preflight_method;
 use crate::credential::{Credential, KeyReader, Places};
 use crate::directory::{Directory, KeyEntry};
@@ -178,7 +177,7 @@ impl<L: Limiter> Decider<L> {
     async fn anonymous(&self, snapshot: &Snapshot, call: &Call<'_>, route: &Arc<Route>, places: Places) -> Decided<L> {
         self.check_body(call, route)?;
         let Some(plan) = snapshot.policy.plans.public() else { return Ok(passage(route, places)) };
-        let handle = self.limiter.open(Subject::Client(limit_subject(call.client)));
+        let handle = self.limiter.open(Subject::client(call.client));
         let debit = Debit {
             limits: &plan.limits,
             key: None,

@@ -156,6 +156,8 @@ metrics! {
         billing_customers_read: IntCounter = "tollgate_billing_customers_read_total";
         /// Sweeps for what webhooks did not tell.
         billing_sweeps: IntCounterVec = "tollgate_billing_sweeps_total", Arg::Labels(&["result"]);
+        /// Accounts that sweeps read afresh.
+        billing_sweep_accounts: IntCounter = "tollgate_billing_sweep_accounts_total";
         /// What only sweeps found: events that never came, accounts whose facts had changed.
         billing_swept: IntCounterVec = "tollgate_billing_swept_total", Arg::Labels(&["what"]);
         /// Differences between the books that the last comparison left.

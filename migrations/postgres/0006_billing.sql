@@ -8,6 +8,8 @@ ALTER TABLE accounts DROP COLUMN subscription_end_us;
 
 -- When the account's facts were last read from Stripe.
 ALTER TABLE accounts ADD COLUMN stripe_read_at_us BIGINT;
+-- From when on use is billed: when the first subscription was made.
+ALTER TABLE accounts ADD COLUMN billed_since_us BIGINT;
 -- The beginning of the open quota period, while it overlaps an earlier one and what opened it is not paid.
 ALTER TABLE accounts ADD COLUMN unpaid_opening_us BIGINT;
 
@@ -45,9 +47,10 @@ CREATE TABLE webhook_inbox (
 );
 
 CREATE INDEX webhook_inbox_due ON webhook_inbox (due_us, id) WHERE state = 'pending';
-CREATE INDEX webhook_inbox_subject ON webhook_inbox (subject, due_us, id) WHERE state = 'pending';
+CREATE INDEX webhook_inbox_due_subject ON webhook_inbox (subject, due_us, id) WHERE state = 'pending';
 CREATE INDEX webhook_inbox_received ON webhook_inbox (received_at_us, id);
-CREATE INDEX webhook_inbox_state ON webhook_inbox (state, received_at_us, id);
+CREATE INDEX webhook_inbox_pending ON webhook_inbox (received_at_us, id) WHERE state = 'pending';
+CREATE INDEX webhook_inbox_dead ON webhook_inbox (received_at_us, id) WHERE state = 'dead';
 CREATE INDEX webhook_inbox_kind ON webhook_inbox (kind, received_at_us, id);
 CREATE INDEX webhook_inbox_account ON webhook_inbox (account, received_at_us, id) WHERE account IS NOT NULL;
 CREATE INDEX webhook_inbox_subject ON webhook_inbox (subject);
@@ -98,3 +101,4 @@ CREATE TABLE meter_sends (
 
 CREATE UNIQUE INDEX meter_sends_number ON meter_sends (account, meter, period_start_us, period_end_us, number);
 CREATE INDEX meter_sends_due ON meter_sends (due_us, identifier) WHERE state = 'pending';
+CREATE INDEX meter_sends_at ON meter_sends (account, meter, at_us);

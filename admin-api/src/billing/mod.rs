@@ -4,6 +4,7 @@
 //! follows from a subscription is the domain's.
 
 mod actions;
+mod limiter_use;
 mod show;
 mod webhook;
 pub(crate) mod words;
@@ -15,6 +16,8 @@ use axum::middleware::from_fn;
 use tollgate_billing::{BODY_BYTES_MAX, Billing};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub use limiter_use::LimiterUse;
 
 use crate::context::{Context, Shared};
 use crate::idempotency;

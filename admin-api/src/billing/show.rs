@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use tollgate_billing::sold_plans;
 use tollgate_domain::{Subscription, Timestamp, entitlement};
 use utoipa::ToSchema;
 
 use super::words::for_owner;
 use crate::context::Context;
 use crate::customer::SignedIn;
-use crate::inputs::account_plans;
 use crate::keys;
 use crate::problem::Problem;
 use crate::standing::PeriodView;
@@ -32,7 +32,7 @@ pub(super) struct BillingView {
     may_claim_key: bool,
     /// Whether Stripe knows the account as a customer, so that the portal can be opened.
     has_customer: bool,
-    /// Plans that can be bought, by rank and name.
+    /// Plans that can be bought, by rank.
     for_sale: Vec<String>,
     /// Subscriptions, the youngest first, those that ended too.
     subscriptions: Vec<OwnSubscriptionView>,
@@ -103,7 +103,7 @@ pub(super) async fn show(
     let mut subscriptions: Vec<&Subscription> = account.subscriptions.iter().collect();
     subscriptions.sort_by(|one, other| (other.created_at, &other.id).cmp(&(one.created_at, &one.id)));
     let enabled = context.deps.billing.is_some();
-    let sold = account_plans(plans).into_iter().filter(|plan| enabled && !plan.stripe_prices.is_empty());
+    let sold = sold_plans(plans).filter(|_| enabled);
     Ok(Json(BillingView {
         enabled,
         plan: entitlement.plan().map(|plan| plan.name.to_string()),

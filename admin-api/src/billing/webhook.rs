@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use http::{HeaderMap, HeaderName};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tollgate_billing::{Received, Rejected};
 use utoipa::ToSchema;
 

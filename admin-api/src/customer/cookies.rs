@@ -1,5 +1,7 @@
 //! Cookies: which one carries a session, how it is set, read and taken away.
 
+use std::time::Duration;
+
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,18 +21,19 @@ pub(crate) fn value_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"'))
 }
 
-/// `Set-Cookie` for a session that lasts so many seconds.
-pub(crate) fn set(cookie: &SessionCookie, headers: &HeaderMap, lasts_secs: i64) -> HeaderValue {
-    line(cookie.reveal(), headers, lasts_secs)
+/// `Set-Cookie` for a session that lasts so long from now.
+pub(crate) fn set(cookie: &SessionCookie, headers: &HeaderMap, lasts: Duration) -> HeaderValue {
+    line(cookie.reveal(), headers, lasts)
 }
 
 /// `Set-Cookie` that takes a session's cookie away.
 pub(crate) fn remove(headers: &HeaderMap) -> HeaderValue {
-    line("", headers, 0)
+    line("", headers, Duration::ZERO)
 }
 
-fn line(value: &str, headers: &HeaderMap, lasts_secs: i64) -> HeaderValue {
+fn line(value: &str, headers: &HeaderMap, lasts: Duration) -> HeaderValue {
     let path = mounted_at(headers).unwrap_or("/");
+    let lasts_secs = lasts.as_secs();
     let text = format!("{SESSION_COOKIE}={value}; Path={path}; Max-Age={lasts_secs}; HttpOnly; Secure; SameSite=Lax");
     let mut line = HeaderValue::from_str(&text).expect("hexadecimal digits and a checked path are visible ASCII");
     line.set_sensitive(true);

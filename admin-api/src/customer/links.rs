@@ -17,6 +17,7 @@ use tollgate_store::{Link, LinkPurpose};
 use utoipa::ToSchema;
 
 use super::proofs::Secret;
+use super::sender::Sender;
 use crate::context::{Context, Shared};
 use crate::inputs;
 use crate::mail::Mailer;
@@ -54,15 +55,19 @@ pub(super) struct SentView {
 #[utoipa::path(
     post, path = "/v1/session/link", tag = "session", operation_id = "send_link",
     request_body = LinkRequestSchema,
-    responses((status = 202, body = SentView)),
+    responses(
+        (status = 202, body = SentView),
+        (status = 429, body = Problem, description = "Too many links were asked for from one address within an hour."),
+    ),
 )]
 pub(super) async fn send(
     State(context): State<Context>,
+    sender: Sender,
     Body(mut fields): Body,
 ) -> Result<(StatusCode, Json<SentView>), Problem> {
     let email = fields.required_text("email", inputs::email);
     let email = fields.finish(&["email"], email)?;
-    let post = Post::of(&context)?;
+    let post = Post::of(&context, sender).await?;
     tokio::spawn(async move {
         match may_sign_in(&context, &email).await {
             Ok(true) => post.mail_link(&context, LinkPurpose::SignIn, email, None).await,
@@ -85,11 +90,21 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// Takes it.
+    /// Takes it for a link that is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::of_ours`]; or more links were asked for from there than are mailed.
+    pub(super) async fn of(shared: &Shared, sender: Sender) -> Result<Self, Problem> {
+        let post = Self::of_ours(shared)?;
+        shared.link_bounds.count(sender, shared.now()).await?;
+        Ok(post)
+    }
+
+    /// Takes it for what nobody asked for.
     ///
     /// # Errors
     /// Nothing can be mailed here, or too much is under way.
-    pub(super) fn of(shared: &Shared) -> Result<Self, Problem> {
+    pub(super) fn of_ours(shared: &Shared) -> Result<Self, Problem> {
         let unavailable = |detail: &str| Problem::new(ProblemCode::MailUnavailable, detail);
         let mailer = shared.deps.mailer.clone().ok_or_else(|| {
             unavailable("No mail can be sent: this deployment has no [mail]; sign in with the backend's own token")

@@ -84,7 +84,7 @@ pub(super) async fn sign_in(State(context): State<Context>, request: Request) ->
                 escaped(&opened.account.email)
             );
             let mut response = html(StatusCode::OK, "Signed in", &text);
-            response.headers_mut().insert(SET_COOKIE, opened.cookie(&context, &headers));
+            response.headers_mut().insert(SET_COOKIE, opened.cookie(&headers));
             Ok(response)
         }
         Err(problem) if problem.status().is_client_error() => {

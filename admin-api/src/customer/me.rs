@@ -11,6 +11,7 @@ use tollgate_store::{AccountPatch, Change, LinkPurpose, UpdateAccount};
 use utoipa::ToSchema;
 
 use super::links::Post;
+use super::sender::Sender;
 use super::{Caller, Proof, SignedIn};
 use crate::context::{Context, Shared, audit_line_of};
 use crate::inputs;
@@ -113,12 +114,16 @@ pub(super) async fn me(State(context): State<Context>, caller: Caller) -> Result
 #[utoipa::path(
     patch, path = "/v1/me", tag = "account", operation_id = "change_me",
     request_body = MeSchema,
-    responses((status = 200, body = MeView)),
+    responses(
+        (status = 200, body = MeView),
+        (status = 429, body = Problem, description = "Too many links were asked for from one address within an hour."),
+    ),
     security(("session" = []), ("token" = [])),
 )]
 pub(super) async fn change(
     State(context): State<Context>,
     SignedIn(caller): SignedIn,
+    sender: Sender,
     Body(mut fields): Body,
 ) -> Result<Json<MeView>, Problem> {
     let renamed = fields.contains("name");
@@ -131,7 +136,10 @@ pub(super) async fn change(
     let mut account = caller.account;
     let new_email = email.filter(|email| email.to_lowercase() != account.email.to_lowercase());
     // Before anything is changed: either all of a request is done or nothing.
-    let post = new_email.as_ref().map(|_| Post::of(&context)).transpose()?;
+    let post = match &new_email {
+        Some(_) => Some(Post::of(&context, sender).await?),
+        None => None,
+    };
     if renamed {
         account = rename(&context, &account, name).await?;
     }

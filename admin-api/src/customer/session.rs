@@ -1,5 +1,7 @@
 //! `/v1/session`: signing in with a link's token, looking at the sign-in, ending it.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -53,12 +55,14 @@ pub(super) struct Opened {
     cookie: SessionCookie,
     csrf_token: String,
     expires_at: Timestamp,
+    /// How long that is from its opening.
+    lasts: Duration,
 }
 
 impl Opened {
     /// `Set-Cookie` for it.
-    pub(super) fn cookie(&self, shared: &Shared, headers: &HeaderMap) -> HeaderValue {
-        cookies::set(&self.cookie, headers, (self.expires_at - shared.now()) / tollgate_domain::SECOND_US)
+    pub(super) fn cookie(&self, headers: &HeaderMap) -> HeaderValue {
+        cookies::set(&self.cookie, headers, self.lasts)
     }
 }
 
@@ -98,7 +102,7 @@ pub(super) async fn sign_in(
     let token = fields.required_text("token", |text| Ok(text.trim().to_owned()));
     let token = fields.finish(&["token"], token)?;
     let opened = open(&context, &token).await?;
-    let cookie = opened.cookie(&context, &headers);
+    let cookie = opened.cookie(&headers);
     let view = SessionView {
         account: opened.account.id.to_string(),
         email: opened.account.email,
@@ -143,14 +147,16 @@ pub(super) async fn open(shared: &Shared, token: &str) -> Result<Opened, Problem
         return Err(account_disabled());
     }
     let id = Secret::generate()?;
-    let lasts_us = i64::try_from(shared.deps.settings.portal.session.as_micros()).unwrap_or(i64::MAX);
-    let session = Session { account: account.id, created_at: now, expires_at: now + lasts_us };
+    let lasts = shared.deps.settings.portal.session;
+    let expires_at = now + i64::try_from(lasts.as_micros()).unwrap_or(i64::MAX);
+    let session = Session { account: account.id, created_at: now, expires_at };
     shared.store().create_session(&id.hash(), &session).await?;
     Ok(Opened {
         account,
         cookie: proofs::cookie_of_session(shared, &id).await?,
         csrf_token: proofs::csrf_of_session(shared, &id).await?,
-        expires_at: session.expires_at,
+        expires_at,
+        lasts,
     })
 }
 
@@ -205,7 +211,7 @@ async fn with_new_address(shared: &Shared, link: Link) -> Result<Account, Proble
 
 fn tell_old_address(shared: &Shared, address: String) {
     // With too much under way this one is let go: the change itself stands in the audit trail.
-    let Ok(post) = Post::of(shared) else { return };
+    let Ok(post) = Post::of_ours(shared) else { return };
     tokio::spawn(async move {
         let text = "The e-mail address of your account was changed, and this address does not sign in to it any more.\n\n\
                     If that was not you, write to the operator of the API at once.\n";

@@ -33,18 +33,30 @@ pub(crate) const TOKEN: &str = "operator-token-of-the-tests";
 /// 2026-03-10T12:00:00Z.
 pub(crate) const NOON: Timestamp = Timestamp::from_secs(1_773_144_000);
 
-/// A clock that stands still until it is moved.
-pub(crate) struct TestClock(AtomicI64);
+/// A clock that stands still until it is moved, or goes on a little each time it is read.
+pub(crate) struct TestClock {
+    now_us: AtomicI64,
+    tick_us: AtomicI64,
+}
 
 impl TestClock {
+    fn new(now: Timestamp) -> Self {
+        Self { now_us: AtomicI64::new(now.as_micros()), tick_us: AtomicI64::new(0) }
+    }
+
     pub(crate) fn advance_secs(&self, secs: i64) {
-        self.0.fetch_add(secs * SECOND_US, Ordering::SeqCst);
+        self.now_us.fetch_add(secs * SECOND_US, Ordering::SeqCst);
+    }
+
+    /// From now on every reading is so much later than the one before.
+    pub(crate) fn tick(&self, micros: i64) {
+        self.tick_us.store(micros, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+        Timestamp::from_micros(self.now_us.fetch_add(self.tick_us.load(Ordering::SeqCst), Ordering::SeqCst))
     }
 }
 
@@ -278,7 +290,7 @@ impl Plane {
     async fn made(settings: Settings, has_mail: bool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Arc::new(SqliteStore::open(&folder.path().join("tollgate.db")).await.expect("a store"));
-        let clock = Arc::new(TestClock(AtomicI64::new(NOON.as_micros())));
+        let clock = Arc::new(TestClock::new(NOON));
         let live = Arc::new(Live::new(policy(), "hash-of-the-tests".into(), NOON));
         let heard = Arc::new(Heard::default());
         let limiter = Arc::new(InProcess::new(InProcessSettings::default()));

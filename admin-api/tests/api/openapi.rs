@@ -6,8 +6,9 @@ mod schema;
 use std::collections::BTreeSet;
 
 use axum::body::Body;
-use http::Request;
+use http::{HeaderName, Request};
 use serde_json::{Map, Value, json};
+use tollgate_config::{KeysConfig, Settings};
 
 use self::schema::conforms;
 use crate::harness::{Answer, Plane, SignIn, TOKEN};
@@ -121,6 +122,19 @@ async fn under_a_mount_it_tells_of_what_is_reached_there() {
     let mounted = plane.customer("/openapi.json", &[("x-tollgate-mount", "/tollgate")]).await.expect(200);
     assert!(mounted["paths"].get("/admin/v1/keys").is_none() && mounted["paths"].get("/v1/keys").is_some());
     assert_eq!(mounted["servers"], json!([{ "url": "/tollgate" }]));
+}
+
+#[tokio::test]
+async fn a_key_stands_in_the_header_that_is_configured() {
+    for header in ["x-api-key", "x-acme-token"] {
+        let keys = KeysConfig { header: HeaderName::from_static(header), ..Settings::default().keys };
+        let plane = Plane::with(Settings { keys, ..Settings::default() }).await;
+        let told = plane.customer("/openapi.json", &[]).await.expect(200);
+        let scheme = &told["components"]["securitySchemes"]["api_key"];
+        assert_eq!((&scheme["in"], &scheme["name"]), (&json!("header"), &json!(header)), "{scheme}");
+        let key = plane.key("ada@example.com", "pro").await;
+        plane.customer("/v1/me", &[(header, key["key"].as_str().expect("a key"))]).await.expect(200);
+    }
 }
 
 /// What examples are about: an account with a key, which has signed in, and the operator.

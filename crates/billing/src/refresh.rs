@@ -6,7 +6,8 @@ use std::fmt;
 
 use tollgate_config::{OnDispute, OnRefund, StripeConfig};
 use tollgate_domain::{
-    Period, PlanTable, Subscription, SubscriptionItem, SubscriptionStatus, Timestamp, Withheld, WithheldCause,
+    AccountId, Period, PlanTable, Subscription, SubscriptionItem, SubscriptionStatus, Timestamp, Withheld,
+    WithheldCause,
 };
 
 use crate::api::objects::{self, Charge, Dispute, Invoice, InvoicePayment, Refund};
@@ -98,6 +99,11 @@ pub enum Note {
         /// The subscription.
         subscription: String,
     },
+    /// An event names an account, and the customer is linked with another one.
+    NamesAnother {
+        /// The account that is named.
+        named: AccountId,
+    },
     /// The key may not read charges, so disputes and refunds are not heeded.
     ChargesForbidden,
 }
@@ -119,6 +125,10 @@ impl fmt::Display for Note {
             Self::Vanished { subscription } => {
                 write!(formatter, "Stripe does not list {subscription} any more: it counts as ended")
             }
+            Self::NamesAnother { named } => write!(
+                formatter,
+                "an event names the account {named}, but the customer is linked with another one, which has the plan"
+            ),
             Self::ChargesForbidden => formatter.write_str(
                 "the key may not read charges, disputes or refunds, so `on_dispute` and `on_refund` have no effect",
             ),
@@ -307,10 +317,9 @@ impl Reader<'_> {
         }
         let mut lacks_period = false;
         let item = |item: &objects::SubscriptionItem| {
-            let told = listed.period_of(item).map(|(start, end)| Period {
-                start: Timestamp::from_secs(start),
-                end: Timestamp::from_secs(end),
-            });
+            let told = listed
+                .period_of(item)
+                .map(|(start, end)| Period { start: Timestamp::from_secs(start), end: Timestamp::from_secs(end) });
             lacks_period |= told.is_none();
             let known = || known.iter().find(|known| *known.id == *item.id).map(|known| known.period);
             let created_at = Timestamp::from_secs(listed.created);

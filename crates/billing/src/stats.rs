@@ -49,6 +49,8 @@ pub struct BillingStats {
     pub sweeps_failed: AtomicU64,
     /// Events that only a sweep found.
     pub sweep_found: AtomicU64,
+    /// Accounts that sweeps read.
+    pub sweep_accounts: AtomicU64,
     /// Accounts whose facts a sweep found changed.
     pub sweep_mended: AtomicU64,
     /// Calls that Stripe refused.
@@ -63,6 +65,8 @@ pub struct BillingStats {
     pub meter_failed: AtomicU64,
     /// Sends of metered use that were given up.
     pub meter_given_up: AtomicU64,
+    /// Differences between the books that the last comparison left.
+    pub reconcile_differences: AtomicU64,
     /// Whether this process is the one that works: 1 or 0.
     pub is_working: AtomicU64,
 }

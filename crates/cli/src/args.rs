@@ -3,8 +3,10 @@
 //! What a text means to the server (whether a plan exists, whether an id is known) is not judged here.
 
 mod accounts;
+mod billing;
 mod consumer;
 mod questions;
+mod story;
 mod time;
 
 use std::net::SocketAddr;
@@ -17,8 +19,12 @@ use tollgate_domain::{MeterName, Rate, parse_count};
 pub(crate) use accounts::{
     Accounts, AccountsBan, AccountsCreate, AccountsCredit, AccountsDelete, AccountsOne, AccountsSetPlan, Units,
 };
+pub(crate) use billing::{
+    Demo, Reconcile, Simulate, Stripe, StripeSetup, Webhooks, WebhooksList, WebhooksReplay, WebhooksShow,
+};
 pub(crate) use consumer::{Login, Logout, Status, api_url};
 pub(crate) use questions::{Explain, ExportFormat, Init, Plan, PlanDiff, Usage, UsageExport};
+pub(crate) use story::{Step, Story};
 pub(crate) use time::{Expiry, Moment, Span};
 
 /// A reverse proxy that turns an existing, unchanged HTTP backend into a paid API.
@@ -42,7 +48,7 @@ pub(crate) enum Command {
     /// Run the admin API of a fleet alone; needs a shared database and Redis
     Admin,
     /// Try it: a sample backend, a gate in front of it on a throwaway store, and curl lines to paste
-    Demo,
+    Demo(Demo),
     /// Check a configuration file and name every problem in it
     Check(Check),
     /// Make, list, rotate, revoke and import API keys
@@ -59,6 +65,16 @@ pub(crate) enum Command {
     /// Export what was used
     #[command(subcommand)]
     Usage(Usage),
+    /// List what Stripe told and what became of it, show it, have it heeded once more
+    #[command(subcommand)]
+    Webhooks(Webhooks),
+    /// Compare the books: counts, limits, the ledger, what Stripe was told and what Stripe says
+    Reconcile(Reconcile),
+    /// Live through a subscription's life on a fake clock, and show what the customer could do at each step
+    Simulate(Simulate),
+    /// Set Stripe up for the plans
+    #[command(subcommand)]
+    Stripe(Stripe),
     /// Write a first configuration from the backend's own `OpenAPI` document
     Init(Init),
     /// Bring the database up to date, or copy one database into another
@@ -248,6 +264,18 @@ mod tests {
             "gateway",
             "admin",
             "demo",
+            "demo --billing",
+            "webhooks list",
+            "webhooks list --state dead --kind invoice.paid --account a@b.c --limit 5 --json",
+            "webhooks show evt_1",
+            "webhooks replay evt_1 evt_2 --json",
+            "webhooks replay --dead",
+            "reconcile",
+            "reconcile --fix --json",
+            "simulate trial->active->past_due->recovered",
+            "simulate --seed 7 --shuffles 3 --plan pro --json active->canceled",
+            "stripe setup",
+            "stripe setup --yes --json",
             "check a.toml",
             "keys create --email a@b.c --plan pro",
             "keys create --email a@b.c --plan pro --name ci --expires 30d --scope events --scope public-* --read-only \
@@ -301,8 +329,21 @@ mod tests {
         for (line, kind) in [
             ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("fly", InvalidSubcommand),
-            ("webhooks list", InvalidSubcommand),
-            ("reconcile", InvalidSubcommand),
+            ("webhooks", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("webhooks list --state lost", InvalidValue),
+            ("webhooks show", MissingRequiredArgument),
+            ("webhooks show ..", ErrorKind::ValueValidation),
+            ("webhooks replay", MissingRequiredArgument),
+            ("webhooks replay evt_1 evt/2", ErrorKind::ValueValidation),
+            ("webhooks replay evt_1 --dead", ArgumentConflict),
+            ("reconcile --repair", UnknownArgument),
+            ("simulate", MissingRequiredArgument),
+            ("simulate trial->flying", ErrorKind::ValueValidation),
+            ("simulate trial --shuffles 0", ErrorKind::ValueValidation),
+            ("simulate trial --seed x", ErrorKind::ValueValidation),
+            ("stripe", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("stripe teardown", InvalidSubcommand),
+            ("demo --billing=no", ErrorKind::TooManyValues),
             ("accounts credit a@b.c", MissingRequiredArgument),
             ("accounts credit a@b.c 0", ErrorKind::ValueValidation),
             ("accounts credit a@b.c=-5", MissingRequiredArgument),

@@ -21,7 +21,7 @@ pub(crate) use error::{ClientError, FieldError, Problem};
 
 /// How long one call may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a call that carries a whole file may take.
+/// How long a call that carries a whole file, or compares all books, may take.
 pub(crate) const IMPORT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -101,6 +101,11 @@ impl AdminClient {
     /// Asks for something to be done.
     pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, ClientError> {
         self.call(Method::POST, path, &[], Some(json_bytes(body)), TIMEOUT).await
+    }
+
+    /// Asks for something that may take minutes.
+    pub(crate) async fn post_long(&self, path: &[&str], body: &Value) -> Result<Value, ClientError> {
+        self.call(Method::POST, path, &[], Some(json_bytes(body)), IMPORT_TIMEOUT).await
     }
 
     /// Sends a whole file's rows, as JSON.

@@ -10,6 +10,7 @@ mod openapi;
 mod output;
 mod plan_diff;
 mod run;
+mod simulate;
 
 use std::process::ExitCode;
 

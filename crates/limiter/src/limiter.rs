@@ -1,6 +1,7 @@
 //! The trait that the in-process limiter and a shared one have in common.
 
 use std::future::Future;
+use std::net::IpAddr;
 
 use tollgate_domain::limit::{Charged, Debit, Outcome, Seed};
 use tollgate_domain::{AccountId, Period, Timestamp};
@@ -15,6 +16,16 @@ pub enum Subject {
     /// A client address on a public route: an IPv4 address mapped into IPv6, or the first 64 bits of an IPv6 one.
     /// It has no ledger; unknown means fresh.
     Client(u128),
+}
+
+impl Subject {
+    /// A client's address: IPv4 as it is, IPv6 by its first 64 bits, since one customer has all the rest.
+    pub fn client(address: IpAddr) -> Self {
+        Self::Client(match address.to_canonical() {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),
+        })
+    }
 }
 
 /// The limiter did not answer in time.
@@ -143,4 +154,18 @@ pub trait Limiter: Send + Sync + 'static {
 
     /// Gives back what this node holds of shared limits. Called once, when no call will come any more.
     fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv6_clients_share_the_limits_of_their_first_64_bits() {
+        let subject = |text: &str| Subject::client(text.parse().expect("an address"));
+        assert_eq!(subject("2001:db8::1"), subject("2001:db8::ffff:1"));
+        assert_ne!(subject("2001:db8::1"), subject("2001:db8:0:1::1"));
+        assert_eq!(subject("::ffff:192.0.2.1"), subject("192.0.2.1"));
+        assert_ne!(subject("192.0.2.1"), subject("192.0.2.2"));
+    }
 }

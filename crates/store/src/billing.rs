@@ -406,6 +406,9 @@ pub trait Billing: Send + Sync {
     /// The account of a customer, unless it was deleted.
     async fn account_of_customer(&self, customer: &str) -> Result<Option<Account>, StoreError>;
 
+    /// The account that this customer's was when it was deleted, the newest of several.
+    async fn deleted_account_of_customer(&self, customer: &str) -> Result<Option<Account>, StoreError>;
+
     /// Links an account to the customer that was made for it.
     async fn link_customer(&self, account: AccountId, customer: &str, audit: &NewAudit) -> Result<Linked, StoreError>;
 

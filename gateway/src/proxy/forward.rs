@@ -1,11 +1,12 @@
-//! Rewrites a request for the upstream: what is stripped, what is added, and the target.
+//! Rewrites a request for the upstream: what is stripped, what is added, and the target. Of its answer, what it may not
+//! set.
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HOST, HeaderMap, REFERER};
+use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HOST, HeaderMap, REFERER, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{ErrorType, OrErr, Result};
 use tollgate_config::{GatewayConfig, UpstreamConfig};
 use tollgate_limiter::Limiter;
@@ -25,6 +26,8 @@ const PLAN: HeaderName = HeaderName::from_static("x-tollgate-plan");
 const KEY_ID: HeaderName = HeaderName::from_static("x-tollgate-key-id");
 /// Tells the control plane where it is mounted, so that its cookies go nowhere else.
 const MOUNT: HeaderName = HeaderName::from_static("x-tollgate-mount");
+/// Tells the control plane who calls, so that it need not know our trusted proxies.
+const CLIENT: HeaderName = HeaderName::from_static("x-tollgate-client");
 
 /// What every forwarded request has in common.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub(super) struct Forwarding {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin<'a> {
     pub(super) peer: IpAddr,
+    /// Who calls: the peer, or whom trusted proxies name.
+    pub(super) client: IpAddr,
     pub(super) request_id: &'a RequestId,
 }
 
@@ -97,6 +102,7 @@ impl Forwarding {
     pub(super) fn to_control_plane(&self, request: &mut RequestHeader, origin: Origin<'_>, path: &str) -> Result<()> {
         self.strip_lookalikes(request);
         self.forwarded_headers(request, origin)?;
+        request.insert_header(CLIENT, origin.client.to_string())?;
         if let Some(mount) = &self.mount {
             request.insert_header(MOUNT, mount.clone())?;
         }
@@ -213,6 +219,22 @@ fn strip_session(request: &mut RequestHeader) -> Result<()> {
     request.remove_header(&COOKIE);
     for line in kept {
         request.append_header(COOKIE, line)?;
+    }
+    Ok(())
+}
+
+/// Takes out what would set the session with the control plane, which a backend has no say in: it could sign a visitor in
+/// to an account of its own. Every other cookie keeps its place.
+pub(super) fn keep_session(response: &mut ResponseHeader) -> Result<()> {
+    let lines = response.headers.get_all(SET_COOKIE);
+    if !lines.iter().any(|line| cookie::sets(line.as_bytes(), cookie::SESSION)) {
+        return Ok(());
+    }
+    let kept = lines.iter().filter(|line| !cookie::sets(line.as_bytes(), cookie::SESSION));
+    let kept: Vec<HeaderValue> = kept.cloned().collect();
+    response.remove_header(&SET_COOKIE);
+    for line in kept {
+        response.append_header(SET_COOKIE, line)?;
     }
     Ok(())
 }

@@ -214,7 +214,8 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
         request: &mut RequestHeader,
         ctx: &mut Context<L>,
     ) -> Result<()> {
-        let origin = Origin { peer: ctx.peer_address(), request_id: &ctx.request_id };
+        let peer = ctx.peer_address();
+        let origin = Origin { peer, client: ctx.client.unwrap_or(peer), request_id: &ctx.request_id };
         if let Some(path) = &ctx.control {
             return self.forwarding.to_control_plane(request, origin, path);
         }
@@ -231,6 +232,9 @@ impl<L: Limiter> ProxyHttp for Proxy<L> {
         ctx: &mut Context<L>,
     ) -> Result<()> {
         let reported = self.take_reported(ctx, response);
+        if ctx.control.is_none() {
+            forward::keep_session(response)?;
+        }
         if response.status.is_informational() {
             return Ok(());
         }

@@ -223,6 +223,10 @@ impl Answer {
         header(&self.head, name).next()
     }
 
+    pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        header(&self.head, name)
+    }
+
     pub(crate) fn problem(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no problem: {self:?}"))
     }

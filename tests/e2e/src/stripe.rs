@@ -136,7 +136,7 @@ impl Stripe {
     /// When the stand-in refuses.
     #[track_caller]
     pub fn act(&self, payer: &Payer, action: Action) {
-        self.fake.act(&payer.subscription, action).expect("it can be done");
+        self.fake.act(&payer.subscription, &action).expect("it can be done");
     }
 
     /// Has this customer's card decline what falls due right now, without anybody's time moving on.

@@ -1,8 +1,11 @@
 //! `/v1/session`: links, signing in, sessions, and how they end.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::ConnectInfo;
 use serde_json::{Value, json};
 use tollgate_config::{PortalConfig, Settings};
 
@@ -42,6 +45,21 @@ async fn a_mailed_link_signs_in_once_and_makes_the_account() {
     ask(&plane, "ADA@example.com").await;
     let token = plane.post.next().await.token();
     assert_eq!(open(&plane, &token).await.expect(200)["account"], session["account"]);
+}
+
+#[tokio::test]
+async fn a_cookie_lasts_as_long_as_is_configured_however_long_signing_in_takes() {
+    for secs in [86_400, 90] {
+        let portal = PortalConfig { session: Duration::from_secs(secs), ..Settings::default().portal };
+        let plane = Plane::with(Settings { portal, ..Settings::default() }).await;
+        ask(&plane, "ada@example.com").await;
+        let token = plane.post.next().await.token();
+        plane.clock.tick(1);
+        let answer = open(&plane, &token).await;
+        let cookie = answer.header("set-cookie").to_owned();
+        assert!(cookie.contains(&format!("; Max-Age={secs};")), "{cookie}");
+        answer.expect(200);
+    }
 }
 
 #[tokio::test]
@@ -162,4 +180,34 @@ async fn a_key_beside_a_session_must_be_of_the_same_account() {
     assert_eq!(both(&raw(&own)).await.expect(200)["account"], ada.account.as_str());
     both(&raw(&other)).await.problem(400, "bad_request");
     both("nonsense").await.problem(403, "invalid_key");
+}
+
+/// Asks for links as a gateway passes it on: from this peer, for this client.
+async fn ask_from(plane: &Plane, peer: &str, client: &str, number: u32) -> Answer {
+    let body = json!({ "email": format!("{number}@{client}.example") });
+    let request = http::Request::post("/v1/session/link")
+        .header("content-type", "application/json")
+        .header("x-tollgate-client", client)
+        .extension(ConnectInfo(SocketAddr::new(peer.parse().expect("an address"), 4711)));
+    plane.send(request.body(Body::from(body.to_string())).expect("a good request")).await
+}
+
+#[tokio::test]
+async fn an_address_asks_for_twenty_links_an_hour_whomever_they_are_mailed_to() {
+    let plane = Plane::start().await;
+    for number in 0..20 {
+        ask_from(&plane, "127.0.0.1", "203.0.113.9", number).await.expect(202);
+        plane.post.next().await;
+    }
+    let refused = ask_from(&plane, "127.0.0.1", "203.0.113.9", 20).await;
+    let wait: u32 = refused.header("retry-after").parse().expect("seconds");
+    assert!((3_500..=3_700).contains(&wait), "{wait}");
+    refused.problem(429, "too_many_links");
+    assert!(plane.post.is_quiet().await, "nothing was mailed");
+    // Whoever is not behind a gateway cannot say to be somebody else.
+    ask_from(&plane, "198.51.100.7", "203.0.113.9", 21).await.expect(202);
+    ask_from(&plane, "10.0.0.2", "203.0.113.10", 22).await.expect(202);
+    ask_from(&plane, "10.0.0.2", "203.0.113.9", 23).await.problem(429, "too_many_links");
+    plane.clock.advance_secs(i64::from(wait));
+    ask_from(&plane, "127.0.0.1", "203.0.113.9", 24).await.expect(202);
 }

@@ -4,6 +4,7 @@
 //! ago must not be bought again. What a subscription gives is worked out by the domain, as everywhere.
 
 use serde::Deserialize;
+use serde_json::Value;
 use tollgate_domain::{
     Account, Period, PlanName, PlanTable, Subscription, SubscriptionItem, SubscriptionStatus, Timestamp,
 };
@@ -45,8 +46,8 @@ impl Billing {
     pub(super) async fn holdings(&self, account: &Account) -> Result<Holdings, ActionError> {
         let Some(customer) = &account.stripe_customer else { return Ok(Holdings { held: Vec::new() }) };
         let query = [("customer", customer.clone()), ("status", "all".to_owned())];
-        let told: Vec<serde_json::Value> = self.api.list("/subscriptions", &query).await?;
-        let held: Result<_, _> = told.into_iter().map(|told| Held::read(told, account)).collect();
+        let told: Vec<Value> = self.api.list("/subscriptions", &query).await?;
+        let held: Result<_, _> = told.iter().map(|told| Held::read(told, account)).collect();
         let holdings = Holdings { held: held? };
         let is_of_other_mode = |held: &Held| held.told.livemode == Some(!self.deps.stripe.livemode);
         match holdings.held.iter().find(|held| is_of_other_mode(held)) {
@@ -97,15 +98,15 @@ impl Holdings {
 
 impl Held {
     /// Reads a subscription whole: as everybody reads it, and its lines with what selling needs to know of a price.
-    pub(super) fn read(told: serde_json::Value, account: &Account) -> Result<Self, ActionError> {
+    pub(super) fn read(told: &Value, account: &Account) -> Result<Self, ActionError> {
         #[derive(Deserialize)]
         struct Lines {
             #[serde(default, deserialize_with = "lenient")]
             items: List<Line>,
         }
         let read = || -> Result<Self, serde_json::Error> {
-            let Lines { items } = Lines::deserialize(&told)?;
-            let told = objects::Subscription::deserialize(&told)?;
+            let Lines { items } = Lines::deserialize(told)?;
+            let told = objects::Subscription::deserialize(told)?;
             let facts = facts(&told, account);
             Ok(Self { told, lines: items.data, facts })
         };
@@ -115,6 +116,11 @@ impl Held {
     /// Whether it is over for good.
     pub(super) fn is_over(&self) -> bool {
         SubscriptionStatus::parse(&self.told.status).is_some_and(SubscriptionStatus::is_final)
+    }
+
+    /// That it gives nothing until somebody has paid.
+    pub(super) fn payment_due(&self) -> ActionError {
+        ActionError::PaymentDue { subscription: self.told.id.clone(), status: self.told.status.clone() }
     }
 
     /// Whether its end is decided and has not come.

@@ -17,17 +17,19 @@ mod portal;
 mod preview;
 mod session;
 
-use getrandom::fill;
-use tollgate_domain::{Account, PlanName, PlanTable, Timestamp};
+use serde::de::DeserializeOwned;
+use tollgate_domain::{Account, PlanName, Timestamp};
 use tollgate_store::StoreError;
-use url::Url;
 
 use crate::Billing;
 use crate::api::ApiError;
 
 pub use cancel::{Standing, When};
-pub use change::{Changed, NewPlan, PlanChange};
+pub use change::{NewPlan, PlanChange};
+pub(crate) use checkout::TaxSettings;
+pub(crate) use offer::PriceTag;
 pub use offer::{metered_key, sold_plans};
+pub(crate) use portal::{PORTAL, PortalConfiguration, SETUP_KEY};
 pub use preview::{Preview, PreviewLine};
 
 /// Why an action was not done, told apart by what its owner can do about it. What is displayed is for the owner; causes
@@ -35,7 +37,7 @@ pub use preview::{Preview, PreviewLine};
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
     /// No price buys this plan, or there is no such plan.
-    #[error("the plan `{plan}` is not sold here; {}", among(.sold, "plans"))]
+    #[error("the plan `{plan}` is not sold here; {}", among("plans that are", .sold))]
     NotSold {
         /// What was asked for.
         plan: String,
@@ -43,7 +45,7 @@ pub enum ActionError {
         sold: Vec<PlanName>,
     },
     /// The price is none of this plan's.
-    #[error("the price `{price}` does not buy the plan `{plan}`; {}", among(.prices, "prices"))]
+    #[error("the price `{price}` does not buy the plan `{plan}`; {}", among("prices that do", .prices))]
     OtherPrice {
         /// What was asked for.
         plan: PlanName,
@@ -57,7 +59,7 @@ pub enum ActionError {
     Banned,
     /// An operator's plan is in force, and would be in the way of what is bought.
     #[error("this account has the plan `{plan}`{}, which is not paid for; \
-        ask whoever runs this API to lift it before another is bought", until(.until.as_ref()))]
+        ask whoever runs this API to lift it before another is bought", up_to(.until.as_ref()))]
     OperatorPlan {
         /// The plan.
         plan: PlanName,
@@ -71,7 +73,9 @@ pub enum ActionError {
         subscription: String,
     },
     /// There is a subscription that gives nothing until it is paid.
-    #[error("there is a subscription whose payment is not settled ({status}); open the billing portal to pay it, or end it")]
+    #[error(
+        "there is a subscription whose payment is not settled ({status}); open the billing portal to pay it, or end it"
+    )]
     PaymentDue {
         /// Which.
         subscription: String,
@@ -126,7 +130,8 @@ impl ActionError {
 const NEEDS_CONFIRMATION: [&str; 3] =
     ["subscription_payment_intent_requires_action", "payment_intent_action_required", "authentication_required"];
 
-const CONFIRM: &str = "the bank wants this payment to be confirmed; add the card anew in the billing portal and try again";
+const CONFIRM: &str =
+    "the bank wants this payment to be confirmed; add the card anew in the billing portal and try again";
 
 impl From<ApiError> for ActionError {
     fn from(cause: ApiError) -> Self {
@@ -141,15 +146,15 @@ impl From<ApiError> for ActionError {
     }
 }
 
-fn among(all: &[impl AsRef<str>], what: &str) -> String {
+fn among(what: &str, all: &[impl ToString]) -> String {
     if all.is_empty() {
         return "nothing is".into();
     }
-    let names: Vec<&str> = all.iter().map(AsRef::as_ref).collect();
-    format!("the {what} are: {}", names.join(", "))
+    let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+    format!("the {what}: {}", names.join(", "))
 }
 
-fn until(until: Option<&Timestamp>) -> String {
+fn up_to(until: Option<&Timestamp>) -> String {
     until.map(|until| format!(" until {until}")).unwrap_or_default()
 }
 
@@ -180,26 +185,33 @@ impl Billing {
         }
     }
 
+    /// Writes at Stripe, once whatever happens on the way.
+    async fn post<T: DeserializeOwned>(&self, path: &str, form: &Form, key: &str) -> Result<T, ApiError> {
+        let form: Vec<(&str, String)> = form.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+        self.api.post(path, &form, Some(key)).await
+    }
+
     /// Where an owner comes back to under the public address.
-    fn page(&self, path: &str) -> Url {
-        let base = self.deps.public_base.trim_end_matches('/');
-        Url::parse(&format!("{base}{path}")).expect("the public address was read as one, and the path is written out")
+    fn page(&self, path: &str) -> String {
+        format!("{}{path}", self.deps.public_base.trim_end_matches('/'))
     }
 }
 
 /// An idempotency key of one click: its repetitions at Stripe are one, and the next click's are others. One that were the
 /// same for the next click too would bring back yesterday's refusal, for Stripe remembers those as well.
-fn once(what: &str) -> String {
+pub(crate) fn once(what: &str) -> String {
     let mut random = [0_u8; 16];
-    fill(&mut random).expect("the system has random bytes");
+    getrandom::fill(&mut random).expect("the system has random bytes");
     format!("tollgate-{what}-{}", hex::encode(random))
 }
 
-/// The plan table, as every action takes it: read once, at its beginning.
-fn plan_of<'p>(plans: &'p PlanTable, name: &str) -> Result<&'p std::sync::Arc<tollgate_domain::Plan>, ActionError> {
-    offer::sold(plans, name)
-        .ok_or_else(|| ActionError::NotSold { plan: name.into(), sold: sold_plans(plans).map(|plan| plan.name.clone()).collect() })
+/// What is asked of Stripe, in order.
+type Form = Vec<(String, String)>;
+
+/// One field of it.
+fn field(key: impl Into<String>, value: impl Into<String>) -> (String, String) {
+    (key.into(), value.into())
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

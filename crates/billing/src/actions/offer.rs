@@ -61,6 +61,9 @@ pub(crate) struct PriceTag {
     /// In the smallest unit of the currency; absent where it depends on how many.
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) unit_amount: Option<i64>,
+    /// What it is a price of.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) product: Option<String>,
     /// How often it is due; absent where it is due once.
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) recurring: Option<Recurring>,
@@ -109,6 +112,13 @@ pub(super) struct Order {
     pub(super) price: PriceTag,
     /// What bills use beside it.
     pub(super) metered: Vec<PriceTag>,
+}
+
+impl Order {
+    /// Everything on it, what buys the plan first.
+    pub(super) fn prices(&self) -> impl Iterator<Item = &PriceTag> {
+        std::iter::once(&self.price).chain(&self.metered)
+    }
 }
 
 impl Billing {

@@ -53,9 +53,9 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Expandable<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::String(id) => Ok(Self::Id(id)),
-            value => {
-                serde_json::from_value(value).map(|thing| Self::Whole(Box::new(thing))).map_err(serde::de::Error::custom)
-            }
+            value => serde_json::from_value(value)
+                .map(|thing| Self::Whole(Box::new(thing)))
+                .map_err(serde::de::Error::custom),
         }
     }
 }

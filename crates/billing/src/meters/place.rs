@@ -50,6 +50,11 @@ pub(crate) fn minutes(period: Period) -> Period {
     inner.unwrap_or(Period { start: floor(period.start, MINUTE_US), end: ceil(period.end, MINUTE_US) })
 }
 
+/// Whether nothing of a period is young enough for Stripe any more.
+pub(crate) fn is_too_old(period: Period, now: Timestamp) -> bool {
+    place(period.start, period, now) == Place::TooOld
+}
+
 /// Whether a send that was first tried then may have been forgotten by Stripe, so that its identifier protects no more.
 pub(crate) fn is_doubtful(first_tried_at: Option<Timestamp>, now: Timestamp) -> bool {
     first_tried_at.is_some_and(|first| now.micros_since(first) > KNOWN_AGAIN_US)

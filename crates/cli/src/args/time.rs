@@ -1,5 +1,7 @@
 //! Times as people type them: a span, and an instant given outright or as a span from now. It reads no clock.
 
+use std::fmt;
+
 use tollgate_domain::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, Timestamp, parse_count};
 
 /// A length of time in whole seconds, written as `90s`, `30m`, `12h`, `30d` or `2w`.
@@ -37,6 +39,16 @@ impl Span {
     /// As the admin API reads it: whole seconds.
     pub(crate) fn as_seconds_text(self) -> String {
         format!("{}s", self.micros / SECOND_US)
+    }
+}
+
+/// In the largest unit that divides it, as [`Span::parse`] reads it.
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(DAY_US, "d"), (HOUR_US, "h"), (MINUTE_US, "m"), (SECOND_US, "s")];
+        let fits = units.into_iter().find(|(unit, _)| self.micros % unit == 0);
+        let (unit, name) = fits.unwrap_or((SECOND_US, "s"));
+        write!(formatter, "{}{name}", self.micros / unit)
     }
 }
 

@@ -12,9 +12,12 @@ mod init;
 pub(crate) mod keys;
 mod migrate;
 mod plan;
+mod reconcile;
 mod rows;
 mod service;
+mod stripe;
 mod usage;
+mod webhooks;
 
 use std::future::Future;
 use std::path::Path;
@@ -25,10 +28,10 @@ use serde_json::Value;
 use tollgate_config::Diagnostics;
 use tollgate_domain::{AccountId, KeyId, Timestamp};
 
-use crate::args::{Arguments, Command, Plan, Usage};
+use crate::args::{Arguments, Command, Plan, Stripe, Usage};
 use crate::client::AdminClient;
 use crate::run::Role;
-use crate::{demo, output, run};
+use crate::{demo, output, run, simulate};
 
 /// Refused or failed.
 const FAILED: u8 = 1;
@@ -59,7 +62,7 @@ pub(crate) fn dispatch(arguments: Arguments) -> ExitCode {
         Command::Up => service::serve(Role::Up, config),
         Command::Gateway => service::serve(Role::Gateway, config),
         Command::Admin => service::serve(Role::Admin, config),
-        Command::Demo => demo::run(),
+        Command::Demo(command) => demo::run(&command),
         Command::Backend(backend) => demo::serve_backend(&backend),
         Command::Check(check) => check::check(&check.file),
         Command::Keys(command) => block_on(keys::run(command, config)),
@@ -67,6 +70,10 @@ pub(crate) fn dispatch(arguments: Arguments) -> ExitCode {
         Command::Plan(Plan::Diff(command)) => block_on(plan::diff(&command, config)),
         Command::Explain(command) => block_on(explain::explain(&command, config)),
         Command::Usage(Usage::Export(command)) => block_on(usage::export(&command, config)),
+        Command::Webhooks(command) => block_on(webhooks::run(command, config)),
+        Command::Reconcile(command) => block_on(reconcile::run(&command, config)),
+        Command::Simulate(command) => block_on(simulate::run(&command, config)),
+        Command::Stripe(Stripe::Setup(command)) => block_on(stripe::setup(&command, config)),
         Command::Init(command) => block_on(init::init(&command)),
         Command::Login(command) => block_on(consumer::login(&command)),
         Command::Logout(command) => consumer::logout(&command),

@@ -3,9 +3,11 @@
 //! It composes what `up` composes and asks the admin API as any operator would; it has no back door.
 
 pub(crate) mod backend;
+mod billing;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,6 +16,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
+
+use billing::{Letters, Shop};
 
 use crate::client::{AdminClient, Token};
 use crate::commands::Failure;
@@ -29,8 +33,8 @@ const READY_PAUSE: Duration = Duration::from_millis(50);
 const WRONG_KEY: &str = "tg_demo_wrong";
 
 /// Runs the demo until it is told to stop.
-pub(crate) fn run() -> Result<(), Failure> {
-    let demo = Demo::start()?;
+pub(crate) fn run(command: &args::Demo) -> Result<(), Failure> {
+    let demo = Demo::start(command.billing)?;
     say(&demo)?;
     Ok(demo.running.until_stopped()?)
 }
@@ -60,6 +64,8 @@ struct Demo {
     lines: Vec<Line>,
     backend: SocketAddr,
     config: PathBuf,
+    /// What it sells with, if it sells.
+    shop: Option<Shop>,
     _backend_runtime: Runtime,
     _folder: TempDir,
 }
@@ -67,21 +73,32 @@ struct Demo {
 /// One line to paste, and what it shows.
 struct Line {
     shows: &'static str,
-    /// What stands between the fixed options and the address.
-    key: Option<String>,
+    way: Way,
+    headers: Vec<String>,
     url: String,
     status: u16,
 }
 
+/// How a line calls.
+enum Way {
+    Get,
+    /// With this JSON.
+    Post(&'static str),
+}
+
 impl Line {
     fn command(&self) -> String {
-        let key = self.key.as_ref().map(|key| format!("-H 'x-api-key: {key}' ")).unwrap_or_default();
-        format!("curl -sS -o /dev/null -w '%{{http_code}}\\n' {key}'{}' # {}", self.url, self.status)
+        let headers: String = self.headers.iter().map(|header| format!("-H '{header}' ")).collect();
+        let body = match self.way {
+            Way::Get => String::new(),
+            Way::Post(body) => format!("-H 'content-type: application/json' -d '{body}' "),
+        };
+        format!("curl -sS -o /dev/null -w '%{{http_code}}\\n' {headers}{body}'{}' # {}", self.url, self.status)
     }
 }
 
 impl Demo {
-    fn start() -> anyhow::Result<Self> {
+    fn start(sells: bool) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
         let listener = listener.context("no free port for the sample backend")?;
@@ -90,12 +107,34 @@ impl Demo {
 
         let folder = tempfile::Builder::new().prefix("tollgate-demo-").tempdir().context("no throwaway folder")?;
         let config = folder.path().join("tollgate.toml");
-        std::fs::write(&config, config_text(backend, free_ports()?))
-            .with_context(|| format!("cannot write {}", config.display()))?;
-        let running = run::start(run::load_config(Some(&config))?, Role::Up)?;
-        let lines = runtime.block_on(make_lines(&running))?;
-        Ok(Self { running, lines, backend, config, _backend_runtime: runtime, _folder: folder })
+        let write = |text: String| {
+            std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))
+        };
+        let (running, shop, lines) = if sells {
+            let stripe = billing::stripe()?;
+            write(billing::config_text(backend, free_ports()?, &stripe))?;
+            let loaded = run::load_config(Some(&config))?;
+            let (policy, letters) = (loaded.config.policy.clone(), Arc::new(Letters::default()));
+            let running = run::start_with(loaded, Role::Up, Some(Arc::clone(&letters) as _))?;
+            let client = admin_client(&running)?;
+            let opened = billing::open(&running, stripe, &letters, &policy, &client);
+            let (shop, lines) = runtime.block_on(opened)?;
+            (running, Some(shop), lines)
+        } else {
+            write(config_text(backend, free_ports()?))?;
+            let running = run::start(run::load_config(Some(&config))?, Role::Up)?;
+            let lines = runtime.block_on(make_lines(&running))?;
+            (running, None, lines)
+        };
+        Ok(Self { running, lines, backend, config, shop, _backend_runtime: runtime, _folder: folder })
     }
+}
+
+/// Speaks to the demo's own admin API, as any operator would.
+fn admin_client(running: &Running) -> anyhow::Result<AdminClient> {
+    let admin = running.admin.and_then(|address| Url::parse(&format!("http://{address}")).ok());
+    let admin = admin.context("the admin API has no address")?;
+    Ok(AdminClient::new(admin, Token::Known(running.operator_token.clone()))?)
 }
 
 /// Three ports that are free now. They are held together, so that they differ.
@@ -106,12 +145,13 @@ fn free_ports() -> anyhow::Result<[SocketAddr; 3]> {
     Ok([gateway?, admin?, metrics?])
 }
 
-fn config_text(backend: SocketAddr, [gateway, admin, metrics]: [SocketAddr; 3]) -> String {
+/// What both kinds of demo have in common; `more` stands under `[gateway]`.
+fn base_config(backend: SocketAddr, [gateway, admin, metrics]: [SocketAddr; 3], more: &str) -> String {
     format!(
         r#"# Made by `tollgate demo`, and gone when it stops. Plans and routes take effect when this file is saved.
 [gateway]
 listen = "{gateway}"
-[upstream]
+{more}[upstream]
 url = "http://{backend}"
 [admin]
 listen = "{admin}"
@@ -126,18 +166,6 @@ format = "line"
 level = "warn"
 [accounts]
 default_plan = "free"
-
-[plans.public]
-rate = "30/minute"
-[plans.free]
-api = false
-[plans.pro]
-rank = 1
-display_name = "Pro"
-price = "29 USD/month"
-rate = "60/minute"
-burst = 10
-quota = "1_000/month"
 
 # What no route names needs a key of a plan with API access.
 [[routes]]
@@ -156,12 +184,29 @@ access = "pass"
     )
 }
 
+fn config_text(backend: SocketAddr, addresses: [SocketAddr; 3]) -> String {
+    let base = base_config(backend, addresses, "");
+    format!(
+        r#"{base}
+[plans.public]
+rate = "30/minute"
+[plans.free]
+api = false
+[plans.pro]
+rank = 1
+display_name = "Pro"
+price = "29 USD/month"
+rate = "60/minute"
+burst = 10
+quota = "1_000/month"
+"#
+    )
+}
+
 /// Makes the accounts and keys of the lines. The capped key's only call is spent here, so that every line gives its
 /// status in any order and however often it is pasted.
 async fn make_lines(running: &Running) -> anyhow::Result<Vec<Line>> {
-    let admin = running.admin.and_then(|address| Url::parse(&format!("http://{address}")).ok());
-    let admin = admin.context("the admin API has no address")?;
-    let client = AdminClient::new(admin, Token::Known(running.operator_token.clone()))?;
+    let client = admin_client(running)?;
     let make = async |request: Value| -> anyhow::Result<String> {
         Ok(raw_key(&client.post(&["keys"], &request).await?)?.to_owned())
     };
@@ -175,7 +220,8 @@ async fn make_lines(running: &Running) -> anyhow::Result<Vec<Line>> {
     spend_one(&search, &capped).await?;
     let line = |shows, key: Option<&str>, url: &str, status| Line {
         shows,
-        key: key.map(str::to_owned),
+        way: Way::Get,
+        headers: key.map(|key| format!("x-api-key: {key}")).into_iter().collect(),
         url: url.to_owned(),
         status,
     };
@@ -205,7 +251,8 @@ async fn spend_one(url: &str, key: &str) -> anyhow::Result<()> {
 
 /// The lines go to standard output, what explains them to standard error.
 fn say(demo: &Demo) -> anyhow::Result<()> {
-    let Demo { running, backend, config, .. } = demo;
+    let Demo { running, backend, config, shop, .. } = demo;
+    let shop = shop.as_ref().map(|shop| billing::words(shop, config)).unwrap_or_default();
     let gateway = running.gateway.first().map(SocketAddr::to_string).unwrap_or_default();
     output::note(&format!(
         "\nTollgate stands in front of a sample backend.\n\n\
@@ -213,7 +260,7 @@ fn say(demo: &Demo) -> anyhow::Result<()> {
          \x20 the backend       http://{backend}\n\
          \x20 the admin API     http://{}\n\
          \x20 the metrics       http://{}/metrics\n\
-         \x20 the config        {}\n\n\
+         \x20 the config        {}\n{shop}\n\
          Paste these lines into another terminal. Each ends in the status it prints; leave out `-o /dev/null` to see \
          the whole answer.\n",
         running.admin.map(|address| address.to_string()).unwrap_or_default(),
@@ -248,19 +295,23 @@ mod tests {
     #[test]
     fn every_printed_line_gives_the_status_it_ends_in() {
         crate::client::tests::install_crypto_provider();
-        let demo = Demo::start().expect("the demo starts");
-        let folder = demo.config.parent().expect("a folder").to_owned();
-        // Backwards and twice: no line may depend on another.
-        for line in demo.lines.iter().rev().chain(&demo.lines) {
-            let command = line.command();
-            assert!(command.starts_with("curl ") && command.ends_with(&format!(" # {}", line.status)), "{command}");
-            let ran = Command::new("sh").args(["-c", &command]).output().expect("sh runs");
-            assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("{}\n", line.status), "{}", line.shows);
+        for (sells, expected) in
+            [(false, &[200, 200, 401, 403, 402, 429][..]), (true, &[200, 402, 200, 200, 409, 400, 200, 200, 400])]
+        {
+            let demo = Demo::start(sells).expect("the demo starts");
+            let folder = demo.config.parent().expect("a folder").to_owned();
+            // Backwards and twice: no line may depend on another.
+            for line in demo.lines.iter().rev().chain(&demo.lines) {
+                let command = line.command();
+                assert!(command.starts_with("curl ") && command.ends_with(&format!(" # {}", line.status)), "{command}");
+                let ran = Command::new("sh").args(["-c", &command]).output().expect("sh runs");
+                assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("{}\n", line.status), "{}", line.shows);
+            }
+            let statuses: Vec<u16> = demo.lines.iter().map(|line| line.status).collect();
+            assert_eq!(statuses, expected);
+            drop(demo);
+            assert!(!folder.exists(), "{} is left behind", folder.display());
         }
-        let statuses: Vec<u16> = demo.lines.iter().map(|line| line.status).collect();
-        assert_eq!(statuses, [200, 200, 401, 403, 402, 429]);
-        drop(demo);
-        assert!(!folder.exists(), "{} is left behind", folder.display());
     }
 
     #[test]

@@ -11,9 +11,10 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tollgate_admin_api::{
-    AdminDeps, Background, BackgroundDeps, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken,
+    AdminDeps, Background, BackgroundDeps, Mailer, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken,
     load_or_create_token,
 };
+use tollgate_billing::Billing;
 use tollgate_config::{AdminConfig, AdminToken, Config, Database, Live, Settings, UpstreamUrl};
 use tollgate_domain::{Clock, NodeId, Timestamp};
 use tollgate_gateway::metrics::Metrics;
@@ -25,7 +26,7 @@ use tollgate_store::{AdminStore, ChangeSink, Direct, Feed, KeyRecords, Store, Us
 use super::Parts;
 use super::listeners::Listeners;
 use super::observe::{self, Readings};
-use super::outside;
+use super::outside::{self, BillingParts};
 use super::plane::{self, Made};
 use super::reload::{self, WatchedFile};
 use super::role::Role;
@@ -44,6 +45,8 @@ struct Base {
     started_at: Timestamp,
     shared: Option<Arc<Shared>>,
     verifier: Option<Arc<Verifier>>,
+    /// Mails links in place of whoever the settings name.
+    mailer: Option<Arc<dyn Mailer>>,
 }
 
 /// The control plane of a process.
@@ -53,6 +56,8 @@ struct ControlMade {
     side: Option<ControlSide>,
     /// What it does beside requests.
     background: Background,
+    /// What it does with Stripe.
+    billing: Option<Arc<Billing>>,
 }
 
 pub(super) async fn build(
@@ -62,6 +67,7 @@ pub(super) async fn build(
     file: WatchedFile,
     reload_requests: Signal,
     background: Handle,
+    mailer: Option<Arc<dyn Mailer>>,
 ) -> anyhow::Result<(Parts, String)> {
     let hash = config.hash();
     let Config { settings, policy, .. } = config;
@@ -83,7 +89,7 @@ pub(super) async fn build(
     let metrics = Arc::new(Metrics::default());
     let started_at = clock.now();
     let verifier = outside::verifier(&settings)?;
-    let base = Base { settings, live, metrics, clock, store, background, node, started_at, shared, verifier };
+    let base = Base { settings, live, metrics, clock, store, background, node, started_at, shared, verifier, mailer };
 
     let (stop_gateway, gateway_stopped) = watch::channel(false);
     let (stop_rest, rest_stopped) = watch::channel(false);
@@ -102,7 +108,7 @@ pub(super) async fn build(
         readings.of_gateway(side, reader);
     }
     if let Some(listener) = listeners.admin {
-        let ControlMade { router, side, background } = base.control_plane(token.clone(), gateway.as_ref())?;
+        let ControlMade { router, side, background, billing } = base.control_plane(token.clone(), gateway.as_ref())?;
         if let Some(side) = side {
             rest.extend(side.start(&rest_stopped));
             readings.of_control(&side);
@@ -110,6 +116,11 @@ pub(super) async fn build(
         let stopped = rest_stopped.clone();
         readings.of_background(Arc::clone(background.stats()));
         rest.push(base.background.spawn(async move { background.run(stopped).await }));
+        if let Some(billing) = billing {
+            readings.of_billing(Arc::clone(billing.stats()), Arc::clone(&base.clock));
+            let stopped = rest_stopped.clone();
+            rest.push(base.background.spawn(async move { billing.run(stopped).await }));
+        }
         rest.push(tokio::spawn(serve_http(listener, router, rest_stopped.clone())));
     }
     observe::show_config(&base.metrics, &base.live);
@@ -213,20 +224,30 @@ impl Base {
             mailer: mail.notices,
             webhook: outside::webhook(&self.settings)?,
         });
+        let changes = relay.or(local).expect("a control plane without a gateway is a fleet's, which has a relay");
+        let billing = outside::billing(BillingParts {
+            settings: &self.settings,
+            store: Arc::clone(&store),
+            live: Arc::clone(&self.live),
+            changes: Arc::clone(&changes),
+            clock: Arc::clone(&self.clock),
+            node: self.node,
+        })?;
         let router = tollgate_admin_api::router(AdminDeps {
             store,
             live: Arc::clone(&self.live),
             settings: Arc::clone(&self.settings),
-            changes: relay.or(local).expect("a control plane without a gateway is a fleet's, which has a relay"),
+            changes,
             peek: peek.expect("the same goes for the limits"),
             clock: Arc::clone(&self.clock),
             token,
             node: self.facts(),
             nodes: self.shared.clone().map_or_else(alone, |shared| shared as Arc<dyn Nodes>),
             verifier: self.verifier.clone(),
-            mailer: mail.links,
+            mailer: self.mailer.clone().or(mail.links),
+            billing: billing.clone(),
         });
-        Ok(ControlMade { router, side, background })
+        Ok(ControlMade { router, side, background, billing })
     }
 
     fn facts(&self) -> NodeFacts {
@@ -261,6 +282,8 @@ async fn serve_http(listener: std::net::TcpListener, router: axum::Router, mut s
         // A sender that is gone can never say stop; what it would have stopped ends with it.
         let _seen = stop.wait_for(|stop| *stop).await;
     };
+    // Who is at the other end, for what asks.
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let served = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => axum::serve(listener, router).with_graceful_shutdown(stopped).await,
         Err(error) => Err(error),

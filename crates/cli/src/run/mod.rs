@@ -22,6 +22,7 @@ use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tollgate_admin_api::Mailer;
 use tollgate_config::{AdminAccess, Config, Loaded, ProcessEnvironment, Threads};
 use tollgate_store::UsageSink;
 
@@ -73,7 +74,7 @@ struct Parts {
 /// # Errors
 /// Every problem of the file at once.
 pub(crate) fn load_config(named: Option<&Path>) -> anyhow::Result<Loaded> {
-    if let Some(path) = file(named) {
+    if let Some(path) = config_file(named) {
         return Ok(tollgate_config::load(path, &ProcessEnvironment)?);
     }
     Ok(Loaded { config: Config::default_for_missing_file(), warnings: Vec::new(), blank: true })
@@ -84,14 +85,14 @@ pub(crate) fn load_config(named: Option<&Path>) -> anyhow::Result<Loaded> {
 /// # Errors
 /// What is wrong with the sections that say so.
 pub(crate) fn load_admin_access(named: Option<&Path>) -> anyhow::Result<AdminAccess> {
-    match file(named) {
+    match config_file(named) {
         Some(path) => Ok(tollgate_config::load_admin_access(path, &ProcessEnvironment)?),
         None => Ok(AdminAccess::default()),
     }
 }
 
 /// The file to read; `None` where there is none and the defaults hold.
-fn file(named: Option<&Path>) -> Option<&Path> {
+pub(crate) fn config_file(named: Option<&Path>) -> Option<&Path> {
     let default = Path::new(DEFAULT_FILE);
     named.or_else(|| default.exists().then_some(default))
 }
@@ -101,6 +102,14 @@ fn file(named: Option<&Path>) -> Option<&Path> {
 /// # Errors
 /// An address cannot be listened on, the database cannot be used, or the operator's token cannot be kept.
 pub(crate) fn start(loaded: Loaded, role: Role) -> anyhow::Result<Running> {
+    start_with(loaded, role, None)
+}
+
+/// As [`start`]; links to sign in with are mailed by `mailer` where there is one, whatever the settings say.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_with(loaded: Loaded, role: Role, mailer: Option<Arc<dyn Mailer>>) -> anyhow::Result<Running> {
     let Loaded { config, warnings, .. } = loaded;
     // Taken before anything that takes time, so that an edit made meanwhile is seen as one.
     let file = WatchedFile::new(config.source.clone());
@@ -124,6 +133,7 @@ pub(crate) fn start(loaded: Loaded, role: Role) -> anyhow::Result<Running> {
         file,
         reload_requests,
         background.handle().clone(),
+        mailer,
     ))?;
     let admin_shown = admin.map(tracing::field::display);
     tracing::info!(role = role.as_str(), ?gateway, admin = admin_shown, %metrics, "tollgate is up");

@@ -1,6 +1,6 @@
-//! What a process asks of servers outside the deployment: an issuer's published keys, and taking notices by webhook.
+//! What a process asks of servers outside the deployment: an issuer's published keys, taking notices by webhook, Stripe.
 //!
-//! Both are addresses that the configuration names. No redirect is followed, nothing is waited for without an end, and
+//! All are addresses that the configuration names. No redirect is followed, nothing is waited for without an end, and
 //! no more is read than is of use.
 
 use std::sync::Arc;
@@ -10,8 +10,11 @@ use anyhow::Context;
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use tollgate_admin_api::{LogMailer, Mailer, SmtpMailer, WebhookFailed, WebhookPost};
-use tollgate_config::{JwtConfig, JwtKeys, Settings};
+use tollgate_billing::{Billing, BillingDeps};
+use tollgate_config::{JwtConfig, JwtKeys, Live, Settings};
+use tollgate_domain::{Clock, NodeId};
 use tollgate_identity::{FetchError, JWKS_BYTES_MAX, KeySource, Verifier, VerifierSettings};
+use tollgate_store::{AdminStore, ChangeSink};
 use url::Url;
 
 use crate::client::causes;
@@ -79,6 +82,29 @@ pub(super) fn webhook(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Webh
         return Ok(None);
     }
     Ok(Some(Arc::new(Webhook(client(WEBHOOK_TIMEOUT)?))))
+}
+
+/// What billing shares with the rest of the control plane.
+pub(super) struct BillingParts<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) store: Arc<dyn AdminStore>,
+    pub(super) live: Arc<Live>,
+    pub(super) changes: Arc<dyn ChangeSink>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) node: NodeId,
+}
+
+/// Who speaks with Stripe as the settings say; `None` without `[billing.stripe]`.
+///
+/// # Errors
+/// `[billing.stripe]` cannot be used.
+pub(super) fn billing(parts: BillingParts<'_>) -> anyhow::Result<Option<Arc<Billing>>> {
+    let BillingParts { settings, store, live, changes, clock, node } = parts;
+    let Some(stripe) = settings.billing.stripe.clone() else { return Ok(None) };
+    let public_base = tollgate_admin_api::public_base(settings);
+    let holder = node.to_string();
+    let made = Billing::new(BillingDeps { store, live, stripe, public_base, changes, clock, holder });
+    made.context("billing.stripe").map(Some)
 }
 
 fn client(timeout: Duration) -> anyhow::Result<reqwest::Client> {

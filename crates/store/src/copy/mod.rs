@@ -1,14 +1,14 @@
 //! Copies one database into another, of the same kind or not: accounts, keys, the ledger with its places, sums,
-//! batches, events, audit, the request log, who is signed in, what customers were told, answers to repeated requests. Not
-//! the limiter's saved state and not the outbox: limits are rebuilt
-//! from the ledger, and whoever opens the copy remembers nothing that a change could make stale.
+//! batches, events, audit, the request log, subscriptions and what Stripe told and was told, who is signed in, what
+//! customers were told, answers to repeated requests. Not the limiter's saved state, not the outbox and not who holds which
+//! lease: limits are rebuilt from the ledger, and whoever opens the copy remembers nothing that a change could make stale.
 //!
 //! An interrupted copy goes on where it stopped. At its end every row is compared with its source.
 
 mod tables;
 
 use crate::error::StoreError;
-use crate::sql::{Backend, Connection, Mode, SqlStore, facts, query};
+use crate::sql::{Backend, Connection, Fields, Mode, SqlStore, facts, query};
 
 use tables::{Growth, TABLES, Table, Values};
 
@@ -129,13 +129,16 @@ fn refused(why: &str) -> StoreError {
     StoreError::Unusable(format!("cannot copy the database: {why}; nothing was changed"))
 }
 
-/// How far a database has come: whatever changes one leaves a line in its audit trail, or a batch, or an event; and what
-/// is thrown away is rows fewer.
+/// How far a database has come: whatever changes one leaves a line in its audit trail, or a batch, or an event, or was read
+/// from Stripe later; and what is thrown away is rows fewer.
 async fn mark(connection: &mut Connection) -> Result<String, StoreError> {
     let mut mark = Vec::new();
     for table in TABLES.iter().filter(|table| MARKING.contains(&table.name)) {
         mark.push(format!("{}:{}", table.name, table.count(connection).await?));
     }
+    let row = query("SELECT MAX(stripe_read_at_us) AS read_at_us FROM accounts").fetch_one(connection).await?;
+    let read_at: Option<i64> = Fields::of("accounts", &[], &row).get("read_at_us")?;
+    mark.push(format!("read:{}", read_at.unwrap_or_default()));
     Ok(mark.join(" "))
 }
 

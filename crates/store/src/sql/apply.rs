@@ -6,35 +6,32 @@ use std::collections::BTreeMap;
 use tollgate_domain::{Account, Period, PlanTable, Subscription, Timestamp, entitlement};
 
 use super::database::Connection;
-use super::{accounts, audit, inbox, leases, openings, outbox, subscriptions};
-use crate::billing::{Applied, CustomerFacts, Fence, Fenced};
+use super::subscriptions::{self, Reading};
+use super::{accounts, audit, inbox, openings, outbox};
+use crate::billing::{Applied, CustomerFacts};
 use crate::error::StoreError;
 use crate::record::{Change, NewAudit};
 
 pub(super) async fn facts(
     connection: &mut Connection,
-    fence: Fence,
     facts: &CustomerFacts,
     plans: &PlanTable,
     audit: &NewAudit,
-) -> Result<Fenced<Applied>, StoreError> {
-    if !leases::holds(connection, fence).await? {
-        return Ok(Fenced::Lost);
-    }
+) -> Result<Applied, StoreError> {
     let found = accounts::hold(connection, facts.account).await?;
     let Some(before) = found.filter(|account| account.deleted_at.is_none()) else {
-        return Ok(Fenced::Done(Applied::NoAccount));
+        return Ok(Applied::NoAccount);
     };
     match &before.stripe_customer {
         Some(known) if *known == facts.customer => {}
-        Some(known) => return Ok(Fenced::Done(Applied::OtherCustomer { customer: known.clone() })),
+        Some(known) => return Ok(Applied::OtherCustomer { customer: known.clone() }),
         None => {
             if let Some(owner) = subscriptions::other_owner(connection, before.id, &facts.customer).await? {
-                return Ok(Fenced::Done(Applied::OtherAccount(owner)));
+                return Ok(Applied::OtherAccount(owner));
             }
         }
     }
-    taken(connection, before, facts, plans, audit).await.map(Fenced::Done)
+    taken(connection, before, facts, plans, audit).await
 }
 
 /// As [`facts`], once they are known to be this account's.
@@ -61,10 +58,11 @@ async fn taken(
         }
         audit::append(connection, audit, Some(id), None).await?;
     }
-    let opening = opening(&before, &after, plans, now);
-    let known = subscriptions::unpaid_opening(connection, id).await?;
-    let (mut changes, unpaid) = match opening {
-        Opening { period, moved } if moved || known == Some(period.start) => {
+    let known = subscriptions::reading(connection, id).await?;
+    let made = told.values().map(|facts| facts.created_at).min();
+    let billed_since = known.billed_since.into_iter().chain(made).min();
+    let (mut changes, unpaid_opening) = match opening(&before, &after, plans, now) {
+        Opening { period, moved } if moved || known.unpaid_opening == Some(period.start) => {
             if facts.paid_periods.contains(&period.start) {
                 (openings::credit(connection, id, period, audit).await?, None)
             } else {
@@ -76,7 +74,8 @@ async fn taken(
     };
     // A gateway is to find the old period's quota given back when it moves on to the new one.
     changes.extend(changed);
-    subscriptions::note_read(connection, id, &facts.customer, now, unpaid).await?;
+    let reading = Reading { billed_since, unpaid_opening };
+    subscriptions::note_reading(connection, id, &facts.customer, now, &reading).await?;
     inbox::settle(connection, &facts.settled, Some(id), now).await?;
     outbox::append(connection, &changes, now).await?;
     Ok(Applied::Applied { before, after, changes })

@@ -35,26 +35,222 @@ const SENDS: Insert = Insert {
 /// The digits of a send's identifier: with its prefix far below the 100 characters that Stripe takes.
 const IDENTIFIER_DIGITS: usize = 40;
 
-/// The periods of billed accounts that changed since `$1`, with what the ledger and the sends say of each. Sums are of all
-/// of a period, not of what changed alone.
-macro_rules! periods {
-    ($condition:literal, $($of_sends:literal),+) => {
+/// One figure of all the sends of a period `c`.
+macro_rules! of_sends {
+    ($figure:literal) => {
         concat!(
-            "SELECT c.account, c.meter, c.period_start_us, c.period_end_us, c.newest_us, a.stripe_customer AS customer, ",
-            "(SELECT CAST(SUM(u.units_charged - u.units_refunded) AS BIGINT) FROM usage_periods u ",
-            "WHERE u.account = c.account AND u.meter = c.meter AND u.period_start_us = c.period_start_us ",
-            "AND u.period_end_us = c.period_end_us) AS used, ",
-            "(SELECT CAST(COALESCE(SUM(o.units), 0) AS BIGINT) FROM period_openings o ",
-            "WHERE o.account = c.account AND o.meter = c.meter AND o.period_start_us = c.period_start_us ",
-            "AND o.period_end_us = c.period_end_us) AS opened",
-            $(
-                ", (SELECT ", $of_sends, " FROM meter_sends s WHERE s.account = c.account AND s.meter = c.meter ",
-                "AND s.period_start_us = c.period_start_us AND s.period_end_us = c.period_end_us)",
-            )+
-            " FROM (SELECT account, meter, period_start_us, period_end_us, MAX(newest_us) AS newest_us FROM usage_periods ",
-            "WHERE newest_us >= $1 AND meter IN {list}", $condition,
-            " GROUP BY account, meter, period_start_us, period_end_us) AS c CROSS JOIN accounts a ",
-            "WHERE a.id = c.account AND a.stripe_customer IS NOT NULL"
+            "(SELECT ",
+            $figure,
+            " FROM meter_sends s WHERE s.account = c.account AND s.meter = c.meter \
+             AND s.period_start_us = c.period_start_us AND s.period_end_us = c.period_end_us)"
         )
     };
+}
+
+/// The periods of billed accounts that changed since `$1`, with what ledger and sends say of each. The figures are of all
+/// of a period, not only of what changed. `unbilled` is what was used in it before the first subscription was made; an
+/// event may have happened 35 days before the period that it was reported in.
+macro_rules! changed {
+    ($figures:expr, $after:literal) => {
+        concat!(
+            "SELECT c.account, c.meter, c.period_start_us, c.period_end_us, c.newest_us, a.stripe_customer AS customer, \
+             (SELECT CAST(SUM(u.units_charged - u.units_refunded) AS BIGINT) FROM usage_periods u \
+             WHERE u.account = c.account AND u.meter = c.meter AND u.period_start_us = c.period_start_us \
+             AND u.period_end_us = c.period_end_us) AS used, \
+             (SELECT CAST(COALESCE(SUM(o.units), 0) AS BIGINT) FROM period_openings o \
+             WHERE o.account = c.account AND o.meter = c.meter AND o.period_start_us = c.period_start_us \
+             AND o.period_end_us = c.period_end_us) AS opened, \
+             CASE WHEN c.period_start_us < a.billed_since_us THEN \
+             (SELECT CAST(COALESCE(SUM(l.units_charged - l.units_refunded), 0) AS BIGINT) FROM usage_lines l \
+             WHERE l.account = c.account AND l.at_us >= c.period_start_us - 3110400000000 \
+             AND l.at_us < a.billed_since_us AND l.meter = c.meter AND l.period_start_us = c.period_start_us \
+             AND l.period_end_us = c.period_end_us AND l.kind <> 'opening') ELSE 0 END AS unbilled, ",
+            of_sends!("CAST(COALESCE(SUM(s.units), 0) AS BIGINT)"),
+            " AS planned, ",
+            $figures,
+            " FROM (SELECT account, meter, period_start_us, period_end_us, MAX(newest_us) AS newest_us \
+             FROM usage_periods WHERE newest_us >= $1 AND meter IN {list}",
+            $after,
+            " GROUP BY account, meter, period_start_us, period_end_us) AS c CROSS JOIN accounts a \
+             WHERE a.id = c.account AND a.stripe_customer IS NOT NULL AND a.billed_since_us IS NOT NULL"
+        )
+    };
+}
+
+/// What Stripe was not told of. A period of which a send is under way is left alone.
+pub(crate) const UNTOLD: &str = concat!(
+    "SELECT * FROM (",
+    changed!(
+        concat!(
+            of_sends!("COUNT(*)"),
+            " AS number, ",
+            of_sends!("CAST(COALESCE(SUM(CASE WHEN s.state = 'pending' THEN 1 END), 0) AS BIGINT)"),
+            " AS pending, (SELECT MAX(o.opened_us) FROM period_openings o \
+             WHERE o.account = c.account AND o.meter = c.meter AND o.period_start_us = c.period_start_us \
+             AND o.period_end_us = c.period_end_us) AS opened_us"
+        ),
+        ""
+    ),
+    ") AS known WHERE pending = 0 AND used + opened > planned AND used + opened - unbilled > planned \
+     ORDER BY CASE WHEN period_end_us <= $3 THEN 0 ELSE 1 END, newest_us, account, meter, period_start_us, \
+     period_end_us LIMIT $2"
+);
+pub(crate) const PERIODS: &str = concat!(
+    changed!(
+        concat!(
+            of_sends!("CAST(COALESCE(SUM(CASE WHEN s.state = 'sent' THEN s.units END), 0) AS BIGINT)"),
+            " AS sent, ",
+            of_sends!("CAST(COALESCE(SUM(CASE WHEN s.state = 'failed' THEN s.units END), 0) AS BIGINT)"),
+            " AS failed"
+        ),
+        " AND (account, meter, period_start_us, period_end_us) > ($3, $4, $5, $6)"
+    ),
+    " ORDER BY c.account, c.meter, c.period_start_us, c.period_end_us LIMIT $2"
+);
+
+fn meters(billed: &[BilledUse]) -> Vec<String> {
+    billed.iter().map(|billed| meter_column(billed.meter.as_ref())).collect()
+}
+
+/// A period of which Stripe was told less than was used.
+struct Untold {
+    account: AccountId,
+    customer: String,
+    meter: Option<MeterName>,
+    period: Period,
+    /// When it last changed.
+    newest: Timestamp,
+    /// Units that Stripe was not told of.
+    units: i64,
+    /// How many of them were used before a later period was opened, and when it was.
+    before_opening: Option<(i64, Timestamp)>,
+    /// Sends that there are.
+    sends: i64,
+}
+
+/// Plans a send for each period of which Stripe was told too little; how many.
+pub(super) async fn plan(
+    connection: &mut Connection,
+    billed: &[BilledUse],
+    since: Timestamp,
+    now: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    if billed.is_empty() {
+        return Ok(0);
+    }
+    let rows = query(UNTOLD)
+        .bind(since.as_micros())
+        .bind(i64::from(limit))
+        .bind(now.as_micros())
+        .bind_list(meters(billed))
+        .fetch_all(connection)
+        .await?;
+    let mut sends = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let untold = untold(row)?;
+        let event_name = billed.iter().find(|billed| billed.meter == untold.meter).map(|billed| &*billed.event_name);
+        sends.push(values(&untold, event_name.unwrap_or_default(), now));
+    }
+    SENDS.values(connection, &sends).await?;
+    Ok(sends.len() as u64)
+}
+
+fn untold(row: &Row) -> Result<Untold, StoreError> {
+    let fields = Fields::of("usage_periods", &["account", "meter", "period_start_us", "period_end_us"], row);
+    let planned_or_free = fields.get::<i64>("planned")? + fields.get::<i64>("unbilled")?;
+    let opened: i64 = fields.get("opened")?;
+    let opened_at = fields.timestamp_optional("opened_us")?;
+    Ok(Untold {
+        account: fields.parse("account", |text| text.parse().ok())?,
+        customer: fields.get("customer")?,
+        meter: fields.meter("meter")?,
+        period: fields.period()?,
+        newest: fields.timestamp("newest_us")?,
+        units: fields.get::<i64>("used")? + opened - planned_or_free,
+        before_opening: opened_at.map(|at| (opened - planned_or_free, at)),
+        sends: fields.get("number")?,
+    })
+}
+
+impl Untold {
+    /// How many units are sent next, and when they were used. What was used before a later period was opened goes first
+    /// and by itself: Stripe bills it with what lies before the opening.
+    fn next(&self, now: Timestamp) -> (i64, Timestamp) {
+        let Period { start, end } = self.period;
+        let last = end.plus_micros(-SECOND_US).min(now).max(start);
+        match self.before_opening {
+            Some((units, at)) if units > 0 => (units.min(self.units), at.plus_micros(-SECOND_US).clamp(start, last)),
+            Some((_, at)) => (self.units, self.newest.max(at).clamp(start, last)),
+            None => (self.units, self.newest.clamp(start, last)),
+        }
+    }
+}
+
+fn values(untold: &Untold, event_name: &str, now: Timestamp) -> Vec<Value> {
+    let (units, at) = untold.next(now);
+    vec![
+        identifier(untold).into(),
+        untold.account.to_string().into(),
+        (&untold.customer).into(),
+        meter_column(untold.meter.as_ref()).into(),
+        event_name.into(),
+        untold.period.start.as_micros().into(),
+        untold.period.end.as_micros().into(),
+        untold.sends.into(),
+        units.into(),
+        at.as_micros().into(),
+        now.as_micros().into(),
+        SendState::Pending.as_str().into(),
+        0.into(),
+        now.as_micros().into(),
+    ]
+}
+
+/// What lets Stripe count a send once: the same for the same send, whoever plans it.
+fn identifier(untold: &Untold) -> String {
+    let Untold { account, meter, period, sends, .. } = untold;
+    let (start, end) = (period.start.as_micros(), period.end.as_micros());
+    let of = format!("{account}|{}|{start}|{end}|{sends}", meter_column(meter.as_ref()));
+    let mut digits: String = Sha256::digest(of).iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.truncate(IDENTIFIER_DIGITS);
+    format!("tg_{digits}")
+}
+
+pub(super) async fn periods(
+    connection: &mut Connection,
+    billed: &[BilledUse],
+    since: Timestamp,
+    after: Option<&BilledPeriod>,
+    limit: u32,
+) -> Result<Page<BilledPeriod>, StoreError> {
+    if billed.is_empty() {
+        return Ok(Page { items: Vec::new(), has_more: false });
+    }
+    let asked = query(PERIODS).bind(since.as_micros()).bind(i64::from(limit) + 1);
+    // Before every account.
+    let asked = match after {
+        None => asked.bind("").bind("").bind(i64::MIN).bind(i64::MIN),
+        Some(last) => asked
+            .bind(last.account.to_string())
+            .bind(meter_column(last.meter.as_ref()))
+            .bind(last.period.start.as_micros())
+            .bind(last.period.end.as_micros()),
+    };
+    let rows = asked.bind_list(meters(billed)).fetch_all(connection).await?;
+    let read = |row: &Row| {
+        let fields = Fields::of("usage_periods", &["account", "meter", "period_start_us", "period_end_us"], row);
+        Ok(BilledPeriod {
+            account: fields.parse("account", |text| text.parse().ok())?,
+            customer: fields.get("customer")?,
+            meter: fields.meter("meter")?,
+            period: fields.period()?,
+            ledger: fields.get::<i64>("used")? + fields.get::<i64>("opened")? - fields.get::<i64>("unbilled")?,
+            planned: fields.count("planned")?,
+            sent: fields.count("sent")?,
+            failed: fields.count("failed")?,
+            newest: fields.timestamp("newest_us")?,
+        })
+    };
+    page(rows.iter().map(read), limit)
 }

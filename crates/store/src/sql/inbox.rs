@@ -4,7 +4,7 @@ use tollgate_domain::{AccountId, Timestamp};
 
 use super::accounts::page;
 use super::audit;
-use super::database::{Connection, Query, Row, query};
+use super::database::{Connection, Query, Row, Value, query};
 use super::prune::{Oldest, oldest};
 use super::row::Fields;
 use crate::billing::{EventQuery, EventState, InboxEvent, InboxState, NewEvent, Outcome, Settled};
@@ -50,13 +50,13 @@ pub(super) async fn list(
     page(rows.iter().map(event), limit)
 }
 
-/// The statement of a list, which holds the conditions that are asked for and no others: so an index serves each.
+/// The statement of a list, which holds the conditions that are asked for and no others: so an index serves each. Few
+/// events are in a state that has an index, and it is found by the state's own word.
 pub(crate) fn listing(asked: &EventQuery, limit: u32) -> Query {
     let mut conditions = Vec::new();
-    let mut values = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
     if let Some(state) = asked.state {
-        values.push(state.as_str().into());
-        conditions.push(format!("state = ${}", values.len()));
+        conditions.push(format!("state = '{}'", state.as_str()));
     }
     if let Some(kind) = &asked.kind {
         values.push(kind.into());
@@ -153,6 +153,22 @@ pub(super) async fn due(
     rows.iter().map(event).collect()
 }
 
+pub(crate) const DUE_OF: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM webhook_inbox WHERE state = 'pending' AND subject = $3 AND due_us <= $1 ORDER BY due_us, id LIMIT $2"
+);
+
+pub(super) async fn due_of(
+    connection: &mut Connection,
+    subject: &str,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<InboxEvent>, StoreError> {
+    let due = query(DUE_OF).bind(now.as_micros()).bind(i64::from(limit)).bind(subject);
+    due.fetch_all(connection).await?.iter().map(event).collect()
+}
+
 /// Notes how events ended, and whose they were where that is known now. One that is settled already stays as it is.
 pub(super) async fn settle(
     connection: &mut Connection,
@@ -170,7 +186,9 @@ pub(super) async fn settle(
     for (outcome, ids) in groups {
         let (state, attempts, due, settled_at, note) = match outcome {
             Outcome::Done { note } => (EventState::Done, 0, None, Some(now), note.as_ref()),
-            Outcome::Retry { at, note } => (EventState::Pending, 1, Some(*at), None, Some(note)),
+            Outcome::Retry { at, note, counted } => {
+                (EventState::Pending, i64::from(*counted), Some(*at), None, Some(note))
+            }
             Outcome::Dead { note } => (EventState::Dead, 1, None, Some(now), Some(note)),
         };
         for ids in connection.chunks(&ids) {

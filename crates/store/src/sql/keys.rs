@@ -335,6 +335,16 @@ pub(super) async fn revoke_all(
     Ok(())
 }
 
+/// Takes out of an account's keys what their owner called them and from where they were used. They are revoked, so that
+/// the rules keep nobody out any more.
+pub(super) async fn erase(connection: &mut Connection, account: AccountId) -> Result<(), StoreError> {
+    query("UPDATE keys SET name = NULL, ip_allow = '[]', ip_deny = '[]' WHERE account = $1")
+        .bind(account.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The hashed form of a key that is known by its hash alone.
 pub(super) fn only_hash(hash: KeyHash) -> HashedKey {
     HashedKey { hash, masked: MaskedKey::default() }

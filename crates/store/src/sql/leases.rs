@@ -19,7 +19,7 @@ pub(super) async fn hold(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<Option<Fence>, StoreError> {
-    let row = query("SELECT holder, epoch, until_us FROM leases WHERE name = $1")
+    let row = query("SELECT name, holder, epoch, until_us FROM leases WHERE name = $1")
         .bind(name)
         .locking()
         .fetch_optional(connection)
@@ -36,7 +36,7 @@ pub(super) async fn hold(
         .await?;
         return if inserted > 0 { Ok(Some(Fence(FIRST_EPOCH))) } else { Err(raced()) };
     };
-    let fields = Fields::of("leases", &[], &row);
+    let fields = Fields::of("leases", &["name"], &row);
     let (known, epoch) = (fields.get::<&str>("holder")?, fields.get::<i64>("epoch")?);
     let epoch = match known == holder {
         true => epoch,
@@ -65,11 +65,11 @@ pub(super) async fn release(connection: &mut Connection, name: &str, holder: &st
 
 /// Whether whoever writes still holds the lease of billing. Nobody else takes it until the transaction ends.
 pub(super) async fn holds(connection: &mut Connection, fence: Fence) -> Result<bool, StoreError> {
-    let row = query("SELECT epoch FROM leases WHERE name = $1")
+    let row = query("SELECT name, epoch FROM leases WHERE name = $1")
         .bind(BILLING_LEASE)
         .locking()
         .fetch_optional(connection)
         .await?;
-    let epoch = row.map(|row| Fields::of("leases", &[], &row).get::<i64>("epoch")).transpose()?;
+    let epoch = row.map(|row| Fields::of("leases", &["name"], &row).get::<i64>("epoch")).transpose()?;
     Ok(epoch == Some(fence.0))
 }

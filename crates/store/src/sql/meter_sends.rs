@@ -4,13 +4,13 @@ use tollgate_domain::{AccountId, MeterName, Period, Timestamp};
 
 use super::database::{Connection, Row, query};
 use super::row::{Fields, meter_column};
-use crate::billing::{MeterSend, SendOutcome, SendState};
+use crate::billing::{MeterSend, SendOutcome, SendState, SentUse};
 use crate::error::StoreError;
 
 macro_rules! columns {
     () => {
         "identifier, account, customer, meter, event_name, period_start_us, period_end_us, units, at_us, state, \
-         first_tried_us, attempts, note"
+         first_tried_us, sent_at_us, attempts, note"
     };
 }
 
@@ -29,18 +29,22 @@ pub(super) async fn due(
     rows.iter().map(send).collect()
 }
 
-/// Notes a first try. From then on Stripe may have it, whatever it answered.
+/// Notes what Stripe is about to be told. From then on it may have it, whatever it answers.
 pub(super) async fn note_tries(
     connection: &mut Connection,
-    identifiers: &[String],
+    tries: &[(String, Timestamp)],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for identifiers in connection.chunks(identifiers) {
-        query("UPDATE meter_sends SET first_tried_us = $1 WHERE first_tried_us IS NULL AND identifier IN {list}")
-            .bind(now.as_micros())
-            .bind_list(identifiers.to_vec())
-            .execute(connection)
-            .await?;
+    for (identifier, at) in tries {
+        query(
+            "UPDATE meter_sends SET at_us = $2, first_tried_us = COALESCE(first_tried_us, $3) \
+             WHERE state <> 'sent' AND identifier = $1",
+        )
+        .bind(identifier)
+        .bind(at.as_micros())
+        .bind(now.as_micros())
+        .execute(connection)
+        .await?;
     }
     Ok(())
 }
@@ -105,6 +109,33 @@ pub(super) async fn of_period(
     rows.iter().map(send).collect()
 }
 
+pub(crate) const BETWEEN: &str = "SELECT \
+    CAST(COALESCE(SUM(CASE WHEN state = 'sent' THEN units END), 0) AS BIGINT) AS sent, \
+    CAST(COALESCE(SUM(CASE WHEN state <> 'sent' AND first_tried_us IS NOT NULL THEN units END), 0) AS BIGINT) AS doubtful, \
+    MAX(CASE WHEN state = 'sent' THEN sent_at_us END) AS newest_us \
+    FROM meter_sends WHERE account = $1 AND meter = $2 AND at_us >= $3 AND at_us < $4";
+
+pub(super) async fn between(
+    connection: &mut Connection,
+    account: AccountId,
+    meter: Option<&MeterName>,
+    stretch: Period,
+) -> Result<SentUse, StoreError> {
+    let row = query(BETWEEN)
+        .bind(account.to_string())
+        .bind(meter_column(meter))
+        .bind(stretch.start.as_micros())
+        .bind(stretch.end.as_micros())
+        .fetch_one(connection)
+        .await?;
+    let fields = Fields::of("meter_sends", &[], &row);
+    Ok(SentUse {
+        sent: fields.count("sent")?,
+        doubtful: fields.count("doubtful")?,
+        newest: fields.timestamp_optional("newest_us")?,
+    })
+}
+
 fn send(row: &Row) -> Result<MeterSend, StoreError> {
     let fields = Fields::of("meter_sends", &["identifier"], row);
     Ok(MeterSend {
@@ -118,6 +149,7 @@ fn send(row: &Row) -> Result<MeterSend, StoreError> {
         at: fields.timestamp("at_us")?,
         state: fields.parse("state", SendState::parse)?,
         first_tried_at: fields.timestamp_optional("first_tried_us")?,
+        sent_at: fields.timestamp_optional("sent_at_us")?,
         attempts: u32::try_from(fields.count("attempts")?).unwrap_or(u32::MAX),
         note: fields.get("note")?,
     })

@@ -2,13 +2,18 @@
 //! hands back whole records. How a database is opened, locked and waited for is its own module's.
 //!
 //! What a transaction reads before it writes, it holds: the account before its keys, the turn to append before the
-//! ledger. Two that still wait for each other are told apart by the server, which gives one up; it is run again.
+//! ledger, the lease before anything that needs it. Two that still wait for each other are told apart by the server, which gives one up; it is run again.
 
 pub(crate) mod accounts;
 mod admin;
+mod apply;
 mod audit;
+mod batches;
+pub(crate) mod billed;
+mod billing;
 mod credit;
 mod database;
+pub(crate) mod differences;
 pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod facts;
@@ -16,11 +21,15 @@ mod fault;
 pub(crate) mod history;
 mod idempotency;
 mod import;
+pub(crate) mod inbox;
 mod insert;
 pub(crate) mod keys;
+mod leases;
 mod ledger;
 mod limiter_state;
+pub(crate) mod meter_sends;
 pub(crate) mod notices;
+pub(crate) mod openings;
 mod outbox;
 pub(crate) mod prune;
 pub(crate) mod requests;
@@ -28,6 +37,7 @@ mod row;
 mod schema;
 pub(crate) mod seed;
 pub(crate) mod sign_in;
+pub(crate) mod subscriptions;
 mod sums;
 mod usage;
 pub(crate) mod uses;

@@ -117,13 +117,18 @@ impl<'r> Fields<'r> {
 
     /// That this column holds what no version writes.
     pub(crate) fn corrupt(&self, column: &'static str) -> StoreError {
+        self.corrupt_in(self.table, column.strip_prefix(self.prefix).unwrap_or(column))
+    }
+
+    /// The same of another table's rows that the query put into this one.
+    fn corrupt_in(&self, table: &'static str, column: &'static str) -> StoreError {
         let part = |name: &&str| {
             let number = || self.row.get::<i64>(name).map(|number| number.to_string());
             self.row.get::<String>(name).or_else(number).unwrap_or_else(|| "?".into())
         };
         StoreError::Corrupt {
-            table: self.table,
-            column: column.strip_prefix(self.prefix).unwrap_or(column),
+            table,
+            column,
             row: self.identity.iter().map(part).collect::<Vec<_>>().join(" "),
         }
     }
@@ -152,7 +157,10 @@ impl TryFrom<AccountRow<'_>> for Account {
             assigned_until: fields.timestamp_optional("account_assigned_until_us")?,
             stripe_customer: fields.get("account_stripe_customer")?,
             stripe_subscription: fields.get("account_stripe_subscription")?,
-            subscriptions: fields.parse_optional("account_subscriptions", subscriptions)?.unwrap_or_default(),
+            subscriptions: match fields.get("account_subscriptions")? {
+                None => Vec::new(),
+                Some(joined) => subscriptions(joined).ok_or_else(|| fields.corrupt_in("subscriptions", "facts"))?,
+            },
         })
     }
 }

@@ -65,6 +65,20 @@ pub(super) async fn of_customer(connection: &mut Connection, customer: &str) -> 
     row.map(|row| AccountRow(&row).try_into()).transpose()
 }
 
+const DELETED_OF_CUSTOMER: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    " FROM accounts a WHERE a.stripe_customer = $1 AND a.deleted_at_us IS NOT NULL ORDER BY a.id DESC LIMIT 1"
+);
+
+pub(super) async fn deleted_of_customer(
+    connection: &mut Connection,
+    customer: &str,
+) -> Result<Option<Account>, StoreError> {
+    let row = query(DELETED_OF_CUSTOMER).bind(customer).fetch_optional(connection).await?;
+    row.map(|row| AccountRow(&row).try_into()).transpose()
+}
+
 /// Takes the turn to link, and tells whether the customer is another account's.
 pub(super) async fn other_owner(
     connection: &mut Connection,
@@ -103,34 +117,46 @@ pub(super) async fn link(
     Ok(Linked::Linked(Account { stripe_customer: Some(customer.into()), ..account }))
 }
 
-/// What was read of an account: from whom, when, and which opening of a period is still to be paid.
-pub(super) async fn note_read(
+/// What is kept of an account beside what Stripe says of its subscriptions.
+pub(super) struct Reading {
+    /// From when on its use is billed: when its first subscription was made.
+    pub(super) billed_since: Option<Timestamp>,
+    /// The beginning of the open quota period, if what opened it is still to be paid.
+    pub(super) unpaid_opening: Option<Timestamp>,
+}
+
+pub(super) async fn reading(connection: &mut Connection, id: AccountId) -> Result<Reading, StoreError> {
+    let row = query("SELECT billed_since_us, unpaid_opening_us FROM accounts WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_one(connection)
+        .await?;
+    let fields = Fields::of("accounts", &[], &row);
+    Ok(Reading {
+        billed_since: fields.timestamp_optional("billed_since_us")?,
+        unpaid_opening: fields.timestamp_optional("unpaid_opening_us")?,
+    })
+}
+
+/// Notes that an account was read, whose it is, and what is kept of it.
+pub(super) async fn note_reading(
     connection: &mut Connection,
     id: AccountId,
     customer: &str,
     at: Timestamp,
-    unpaid_opening: Option<Timestamp>,
+    reading: &Reading,
 ) -> Result<(), StoreError> {
-    query("UPDATE accounts SET stripe_customer = $2, stripe_read_at_us = $3, unpaid_opening_us = $4 WHERE id = $1")
-        .bind(id.to_string())
-        .bind(customer)
-        .bind(at.as_micros())
-        .bind(unpaid_opening.map(Timestamp::as_micros))
-        .execute(connection)
-        .await?;
+    query(
+        "UPDATE accounts SET stripe_customer = $2, stripe_read_at_us = $3, billed_since_us = $4, \
+         unpaid_opening_us = $5 WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .bind(customer)
+    .bind(at.as_micros())
+    .bind(reading.billed_since.map(Timestamp::as_micros))
+    .bind(reading.unpaid_opening.map(Timestamp::as_micros))
+    .execute(connection)
+    .await?;
     Ok(())
-}
-
-/// The opening that was not paid when facts of the account were read last.
-pub(super) async fn unpaid_opening(
-    connection: &mut Connection,
-    id: AccountId,
-) -> Result<Option<Timestamp>, StoreError> {
-    let row = query("SELECT unpaid_opening_us FROM accounts WHERE id = $1")
-        .bind(id.to_string())
-        .fetch_one(connection)
-        .await?;
-    Fields::of("accounts", &[], &row).timestamp_optional("unpaid_opening_us")
 }
 
 pub(crate) const BILLED: &str = concat!(

@@ -2,13 +2,14 @@
 
 use serde_json::json;
 use tollgate_domain::{
-    AccountId, Ban, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, MeterName, NodeId, Period, PlanTable,
-    RequestRow, RouteName, SECOND_US, StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally,
+    AccountId, Ban, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, MeterName, NodeId, Period, Plan, PlanName,
+    PlanTable, RequestRow, RouteName, SECOND_US, StatusClass, Subscription, SubscriptionItem, SubscriptionStatus,
+    Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally, Withheld, WithheldCause,
 };
 use tollgate_store::{
-    AdminStore, AuditQuery, Channel, Credit, GroupBy, HistoryQuery, Idempotency, IdempotentAnswer, Identified,
-    ImportedKey, Link, LinkPurpose, NewAccount, NewAudit, NewKey, NewNotice, NoticeKind, SeedQuery, Session, Step,
-    UsageEvent,
+    AdminStore, Applied, AuditQuery, BILLING_LEASE, BilledUse, Channel, Credit, CustomerFacts, EventQuery, Fenced, GroupBy,
+    HistoryQuery, Idempotency, IdempotentAnswer, Identified, ImportedKey, Link, LinkPurpose, NewAccount, NewAudit,
+    NewEvent, NewKey, NewNotice, NoticeKind, Outcome, SeedQuery, SendOutcome, Session, Settled, Step, UsageEvent,
 };
 
 /// Lines of the ledger, more than are copied at once.
@@ -131,10 +132,11 @@ pub(crate) async fn fill(store: &dyn AdminStore) {
     };
     let plans = PlanTable::default();
     store.import_keys(&[imported], &plans, Timestamp::EPOCH, &new_audit()).await.expect("the store answers");
-    for (sequence, lines) in (1..).zip([2_500, LINES - 2_503]) {
+    for (sequence, lines) in (1..).zip([2_500, LINES - 2_505]) {
         store.store_batch(&batch(sequence, lines)).await.expect("the store answers");
     }
     fill_with_customers(store).await;
+    fill_with_billing(store).await;
     for key in ["answered", "open"] {
         store.reserve_idempotency("scope", key, "hash", Timestamp::EPOCH).await.expect("the store answers");
     }
@@ -179,6 +181,109 @@ async fn fill_with_customers(store: &dyn AdminStore) {
     for channel in [Channel::Mail, Channel::Webhook] {
         store.add_notice(&notice(channel)).await.expect("the store answers");
     }
+}
+
+/// What Stripe told and was told: a period that was opened early, with what it gave back; three events, three sends.
+async fn fill_with_billing(store: &dyn AdminStore) {
+    let now = Timestamp::from_secs(10_001);
+    let held = store.hold_lease(BILLING_LEASE, "one", now, Timestamp::from_secs(10_900)).await;
+    let fence = held.expect("the store answers").expect("nobody holds it");
+    for (id, settled) in [("evt_1", true), ("evt_2", false), ("evt_é", false)] {
+        store.receive_event(&stripe_event(id)).await.expect("the store answers");
+        let facts = CustomerFacts {
+            account: account_id(10),
+            customer: "cus_10".into(),
+            subscriptions: vec![subscription()],
+            paid_periods: vec![opened().start],
+            settled: settled
+                .then(|| Settled { id: id.into(), outcome: Outcome::Done { note: Some("ä note".into()) } })
+                .into_iter()
+                .collect(),
+        };
+        let audit = NewAudit { actor: "stripe".into(), action: "subscription.update", at: now, detail: json!(null) };
+        let applied = store.apply_facts(fence, &facts, &plans(), &audit).await.expect("the store answers");
+        assert!(matches!(applied, Fenced::Done(Applied::Applied { .. })), "{applied:?}");
+    }
+    let billed = [BilledUse { meter: None, event_name: "api_calls".into() }];
+    for expected in [1, 2] {
+        let planned = store.plan_sends(fence, &billed, Timestamp::EPOCH, now, 10).await.expect("the store answers");
+        assert_eq!(planned, Fenced::Done(expected));
+        let due = store.due_sends(now, 10).await.expect("the store answers");
+        let tries: Vec<_> = due.iter().map(|send| (send.identifier.clone(), send.at)).collect();
+        store.note_tries(fence, &tries, now).await.expect("the store answers");
+        let settled: Vec<_> = due.iter().map(|send| (send.identifier.clone(), SendOutcome::Sent)).collect();
+        store.settle_sends(fence, &settled, now).await.expect("the store answers");
+        store.store_batch(&late_batch()).await.expect("the store answers");
+    }
+}
+
+fn stripe_event(id: &str) -> NewEvent {
+    NewEvent {
+        id: id.into(),
+        kind: "invoice.paid".into(),
+        subject: "cus_10".into(),
+        object: "in_1".into(),
+        account: None,
+        created_at: Timestamp::from_secs(10_000),
+        received_at: Timestamp::from_secs(10_001),
+        payload: json!({ "id": id, "a": "\u{0}é" }).to_string(),
+    }
+}
+
+/// A period that begins while the calendar's month goes on.
+fn opened() -> Period {
+    Period { start: Timestamp::from_secs(5_000), end: Timestamp::from_secs(2_000_000) }
+}
+
+fn subscription() -> Subscription {
+    Subscription {
+        id: "sub_é".into(),
+        status: SubscriptionStatus::Active,
+        created_at: Timestamp::EPOCH,
+        items: vec![SubscriptionItem { id: "si_1".into(), price: "price_pro".into(), period: opened() }],
+        plan_price: Some("price_pro".into()),
+        failing_since: None,
+        cancel_at: None,
+        trial_end: None,
+        withheld: Some(Withheld { at: Timestamp::from_secs(9), cause: WithheldCause::Dispute }),
+    }
+}
+
+fn plans() -> PlanTable {
+    let name = PlanName::new("pro").expect("a good name");
+    PlanTable::new([Plan { stripe_prices: vec!["price_pro".into()], ..Plan::unlimited(name) }], None)
+}
+
+/// Use in the period that was opened.
+fn late_batch() -> UsageBatch {
+    let mut batch = batch(40, 1);
+    batch.node = NodeId::new(Timestamp::EPOCH, [8; 10]);
+    batch.end = Timestamp::from_secs(10_001);
+    batch.requests = Vec::new();
+    batch.lines[0].key.account = account_id(10);
+    batch.lines[0].key.key = key_id(10);
+    batch.lines[0].key.period = opened();
+    batch
+}
+
+/// What a store tells of billing.
+async fn told_of_billing(store: &dyn AdminStore) -> Vec<String> {
+    let billed = [BilledUse { meter: None, event_name: "api_calls".into() }];
+    let told = vec![
+        format!("{:?}", store.inbox(&EventQuery::default(), 10).await.expect("the store answers")),
+        format!("{:?}", store.billed_accounts(None, 10).await.expect("the store answers")),
+        format!(
+            "{:?}",
+            store.billed_periods(&billed, Timestamp::EPOCH, None, 10).await.expect("the store answers").items
+        ),
+        format!("{:?}", store.sends_of(account_id(10), None, period()).await.expect("the store answers")),
+        format!("{:?}", store.sends_of(account_id(10), None, opened()).await.expect("the store answers")),
+        format!("{:?}", store.sum_differences(Timestamp::EPOCH, None, 1_000).await.expect("the store answers")),
+    ];
+    assert!(told[0].contains("ä note") && told[1].contains("sub_é"), "{told:?}");
+    assert!(told[2].contains("failed: 0") && told[3].contains("Sent") && told[4].contains("Sent"), "{told:?}");
+    assert_eq!(told[5], "([], None)");
+    told
 }
 
 fn tokens() -> MeterName {
@@ -259,12 +364,15 @@ pub(crate) async fn store_more(store: &dyn AdminStore) {
     let later = NewNotice { of: Timestamp::from_secs(1), mail: false, ..notice(Channel::Mail) };
     assert!(store.add_notice(&later).await.expect("the store answers"), "it is new");
     store.set_ban(account_id(6), None, &new_audit()).await.expect("the store answers");
+    assert!(!store.receive_event(&stripe_event("evt_2")).await.expect("the store answers"), "it is known");
+    assert!(store.receive_event(&stripe_event("evt_3")).await.expect("the store answers"), "it is new");
 }
 
 /// That two stores tell the same of everything.
 pub(crate) async fn check_same(one: &dyn AdminStore, other: &dyn AdminStore) {
     let said = async |store: &dyn AdminStore| {
         let mut said = told_of_customers(store).await;
+        said.extend(told_of_billing(store).await);
         said.extend([
             format!("{:?}", store.accounts(None, 1_000).await.expect("the store answers")),
             format!("{:?}", store.keys(None, None, 1_000).await.expect("the store answers")),

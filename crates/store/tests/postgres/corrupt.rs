@@ -18,7 +18,7 @@ async fn read_all(store: &PostgresStore) -> Result<(), StoreError> {
 async fn a_row_that_no_version_writes_is_named() {
     for (statement, table, column) in [
         ("UPDATE accounts SET assigned_plan = 'no plan!'", "accounts", "assigned_plan"),
-        ("UPDATE accounts SET subscription_start_us = 5", "accounts", "subscription_end_us"),
+        ("INSERT INTO subscriptions SELECT 'sub_1', id, 'cus_1', '{}' FROM accounts", "subscriptions", "facts"),
         ("UPDATE keys SET scopes = '[\"a b\"]'", "keys", "scopes"),
         ("UPDATE keys SET ip_allow = '[\"10.0.0.0/99\"]'", "keys", "ip_allow"),
         ("UPDATE keys SET cap = -1", "keys", "cap"),

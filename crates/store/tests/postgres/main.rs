@@ -9,6 +9,9 @@ mod migrate;
 mod migrated;
 mod open;
 mod outage;
+#[path = "../sqlite/planted.rs"]
+mod planted;
+mod reconcile;
 mod server;
 
 use tollgate_domain::{

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use tollgate_store::{Migrated, PostgresSettings, PostgresStore, Store, StoreError};
 
 use crate::database::{TestDatabase, run_on};
-use crate::{fill, key_hash, open, refusal};
+use crate::{fill, key_hash, migrated, open, refusal};
 
 async fn check_unusable(url: &str, says: &str) {
     let error = refusal(PostgresSettings::new(url)).await;
@@ -42,11 +42,11 @@ async fn many_processes_that_start_at_once_migrate_once() {
         })
         .collect();
     for start in starts {
-        let migrated = start.await.expect("no panic").expect("it migrates");
-        assert_eq!(migrated.to, 5);
+        let done = start.await.expect("no panic").expect("it migrates");
+        assert_eq!(done.to, migrated::THIS);
     }
     let again = PostgresStore::migrate(&settings).await.expect("it migrates");
-    assert_eq!(again, Migrated { from: 5, to: 5 });
+    assert_eq!(again, Migrated { from: migrated::THIS, to: migrated::THIS });
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Rows that no version writes: an error that names table, column and row, never a panic or a guess.
 
-use tollgate_domain::{HOUR_US, Period, Timestamp};
+use tollgate_domain::{HOUR_US, MeterName, Period, Timestamp};
 use tollgate_store::{
-    AuditQuery, Channel, Customers, History, Housekeeping, SeedQuery, SqliteStore, Store, StoreError,
+    AuditQuery, Billing, Channel, Customers, History, Housekeeping, SeedQuery, SqliteStore, Store, StoreError,
 };
 
 use crate::{account_id, fill, folder, key_hash, open, run};
@@ -34,17 +34,41 @@ async fn read_customers(store: &SqliteStore) -> Result<(), StoreError> {
     store.uses_since(from, from, 10).await?;
     store.request("req_1").await?;
     store.claim_notices(Channel::Mail, from, 0, 10).await?;
+    read_billing(store).await
+}
+
+/// The same of what Stripe told and was told.
+async fn read_billing(store: &SqliteStore) -> Result<(), StoreError> {
+    let from = Timestamp::EPOCH;
+    store.inbox_state().await?;
+    store.inbox_event("evt_1").await?;
+    store.account_of_customer("cus_1").await?;
+    store.billed_accounts(None, 10).await?;
+    let tokens = MeterName::new("tokens").expect("a good name");
+    for meter in [None, Some(&tokens)] {
+        store.sends_of(account_id(), meter, Period::calendar_month(from)).await?;
+    }
+    store.due_sends(Timestamp::from_micros(HOUR_US), 10).await?;
+    store.hold_lease("billing", "one", from, from).await?;
     Ok(())
 }
 
 /// A statement that writes nonsense, and the table and column the error must name.
-const NONSENSE: [(&str, &str, &str); 30] = [
+const NONSENSE: [(&str, &str, &str); 38] = [
     ("UPDATE accounts SET id = 'acc_1'", "accounts", "id"),
     ("UPDATE accounts SET created_at_us = 'yesterday'", "accounts", "created_at_us"),
     ("UPDATE accounts SET assigned_plan = 'no plan!'", "accounts", "assigned_plan"),
     ("UPDATE accounts SET email = x'ff'", "accounts", "email"),
-    ("UPDATE accounts SET subscription_start_us = 5", "accounts", "subscription_end_us"),
-    ("UPDATE accounts SET subscription_start_us = 5, subscription_end_us = 5", "accounts", "subscription_end_us"),
+    ("UPDATE accounts SET assigned_until_us = 'never'", "accounts", "assigned_until_us"),
+    ("UPDATE accounts SET stripe_read_at_us = 'never'", "accounts", "stripe_read_at_us"),
+    ("UPDATE subscriptions SET facts = '{}'", "subscriptions", "facts"),
+    ("UPDATE subscriptions SET facts = replace(facts, 'active', 'asleep')", "subscriptions", "facts"),
+    ("UPDATE subscriptions SET facts = replace(facts, '\"end\":9', '\"end\":1')", "subscriptions", "facts"),
+    ("UPDATE webhook_inbox SET state = 'lost'", "webhook_inbox", "state"),
+    ("UPDATE webhook_inbox SET attempts = -1", "webhook_inbox", "attempts"),
+    ("UPDATE meter_sends SET state = 'lost'", "meter_sends", "state"),
+    ("UPDATE meter_sends SET meter = 'No Meter'", "meter_sends", "meter"),
+    ("UPDATE leases SET epoch = 'x'", "leases", "epoch"),
     ("UPDATE keys SET id = 'key'", "keys", "id"),
     ("UPDATE keys SET account = id", "keys", "account"),
     ("UPDATE keys SET scopes = '[\"a b\"]'", "keys", "scopes"),
@@ -85,7 +109,15 @@ const USE: &str = "\
     UPDATE sessions SET hash = x'0101010101010101010101010101010101010101010101010101010101010101'; \
     INSERT INTO request_log SELECT 'req_1', replace(account, 'acc_', 'node_'), account, id, 0, 'r', 'GET', '/', 200, 1, 1, \
     NULL, NULL, NULL FROM keys; \
-    INSERT INTO notices SELECT 1, id, 'quota_used', '', 75, '', 0, 'null', 0, TRUE, 0, 0, FALSE, NULL, 0 FROM accounts";
+    INSERT INTO notices SELECT 1, id, 'quota_used', '', 75, '', 0, 'null', 0, TRUE, 0, 0, FALSE, NULL, 0 FROM accounts; \
+    UPDATE accounts SET stripe_customer = 'cus_1'; \
+    INSERT INTO subscriptions SELECT 'sub_1', id, 'cus_1', '{\"id\":\"sub_1\",\"status\":\"active\",\"created_at\":0,\
+    \"items\":[{\"id\":\"si_1\",\"price\":\"price_1\",\"start\":1,\"end\":9}],\"plan_price\":null,\
+    \"failing_since\":null,\"cancel_at\":null,\"trial_end\":null,\"withheld\":[3,\"dispute\"]}' FROM accounts; \
+    INSERT INTO webhook_inbox VALUES ('evt_1', 'k', 'cus_1', 'o', NULL, 0, 0, '{}', 'pending', 0, 0, NULL, NULL); \
+    INSERT INTO meter_sends SELECT 'tg_1', id, 'cus_1', 'tokens', 'e', 0, 2678400000000, 0, 5, 0, 0, 'pending', NULL, 0, 0, \
+    NULL, NULL FROM accounts; \
+    INSERT INTO leases VALUES ('billing', 'one', 1, 9)";
 
 #[tokio::test]
 async fn a_row_that_no_version_writes_is_named() {
@@ -121,6 +153,8 @@ async fn what_sums_would_hide_is_refused_by_the_tables() {
         "UPDATE usage_lines SET units_charged = -1",
         "UPDATE usage_periods SET units_charged = -1",
         "UPDATE usage_periods SET units_refunded = -1",
+        "UPDATE meter_sends SET units = 0",
+        "INSERT INTO period_openings VALUES ('a', '', 0, 1, 0, -1)",
         "INSERT INTO usage_hours VALUES ('a', 0, '', 'k', 'r', '2xx', 1, 0, -1, 1, 0, 0)",
     ] {
         let error = sqlx::query(statement).execute(&mut connection).await.expect_err(statement);

@@ -4,6 +4,8 @@ mod corrupt;
 mod migrate;
 mod migrated;
 mod open;
+mod planted;
+mod reconcile;
 mod reopen;
 
 use std::path::{Path, PathBuf};

@@ -1,11 +1,17 @@
-//! Databases as the version before customers left them, and what must be the same in this one. How one is made and opened
-//! is the databases' own.
+//! Databases as versions before left them, and what must be the same in this one. How one is made and opened is the
+//! databases' own.
 
-use tollgate_domain::{AccountId, HOUR_US, KeyId, Period, Timestamp};
+use tollgate_domain::{AccountId, HOUR_US, KeyId, MeterName, Period, PlanName, Timestamp};
 use tollgate_store::{AdminStore, GroupBy, HistoryQuery, QuotaUsed, SeedQuery, Step};
 
-/// The number of the schema before.
-pub(crate) const BEFORE: i64 = 4;
+/// The number of the schema of this version.
+pub(crate) const THIS: i64 = 6;
+
+/// A schema that a database was left in, and what it was filled with on the way there: statements, each run once the
+/// schema of its number is reached.
+pub(crate) fn before() -> [(i64, Vec<(i64, String)>); 2] {
+    [(4, vec![(4, rows())]), (5, vec![(4, rows()), (5, customers())])]
+}
 
 fn account() -> AccountId {
     AccountId::new(Timestamp::EPOCH, [1; 10])
@@ -19,9 +25,23 @@ fn period() -> Period {
     Period::calendar_month(Timestamp::EPOCH)
 }
 
+/// What the version before billing adds: an account that was imported with its customer, subscription and plan; and use of
+/// a meter.
+fn customers() -> String {
+    let (account, Period { start, end }) = (AccountId::new(Timestamp::EPOCH, [3; 10]), period());
+    let (start, end) = (start.as_micros(), end.as_micros());
+    format!(
+        "INSERT INTO accounts (id, email, email_key, created_at_us, assigned_plan, rolling_anchor_us, \
+         subscription_start_us, subscription_end_us, stripe_customer, stripe_subscription, subject) \
+         VALUES ('{account}', 'b@example.com', 'b@example.com', 0, 'pro', 0, 1, 2, 'cus_1', 'sub_1', 'b'); \
+         INSERT INTO usage_periods (account, meter, period_start_us, period_end_us, key, calls, units_charged, \
+         units_refunded, first_us, newest_us) VALUES ('{account}', 'tokens', {start}, {end}, '', 1, 70, 0, 5, 5);"
+    )
+}
+
 /// An account with one key; 500 lines of calls in 50 hours and what was imported; their sums; and a change that nobody has
 /// been told of.
-pub(crate) fn rows() -> String {
+fn rows() -> String {
     let (account, key, Period { start, end }) = (account(), key(), period());
     let (start, end) = (start.as_micros(), end.as_micros());
     let hash = "0123456789abcdef0123456789abcdef";
@@ -61,7 +81,7 @@ pub(crate) fn rows() -> String {
 }
 
 /// That every sum is as it was, and that it goes on from there.
-pub(crate) async fn check(store: &dyn AdminStore) {
+pub(crate) async fn check(store: &dyn AdminStore, schema: i64) {
     let used = store.quota_used(account(), Some(key()), period()).await.expect("the store answers");
     assert_eq!(used, QuotaUsed { account: 1_038, key: 1_038, calls: 500 });
     for resolution_us in [1, HOUR_US] {
@@ -112,4 +132,17 @@ pub(crate) async fn check(store: &dyn AdminStore) {
     assert_eq!(known.iter().map(|entry| entry.change).collect::<Vec<_>>(), [change]);
     let found = store.account_by_email("a@EXAMPLE.com").await.expect("the store answers").expect("it is there");
     assert_eq!((found.id, found.subject), (account(), None));
+    let page = store.billed_accounts(None, 10).await.expect("the store answers");
+    if schema < 5 {
+        assert_eq!(page.items, []);
+        return;
+    }
+    let [(imported, read_at)] = &*page.items else { panic!("one was imported: {page:?}") };
+    let of_stripe = (imported.stripe_customer.as_deref(), imported.stripe_subscription.as_deref());
+    assert_eq!(of_stripe, (Some("cus_1"), Some("sub_1")));
+    assert_eq!((imported.assigned_plan.clone(), imported.assigned_until), (PlanName::new("pro"), None));
+    assert_eq!((imported.subscriptions.len(), *read_at, imported.subject.as_deref()), (0, None, Some("b")));
+    let tokens = MeterName::new("tokens").expect("a good name");
+    let used = store.used(imported.id, Some(&tokens), period()).await.expect("the store answers");
+    assert_eq!(used, 70);
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tollgate_domain::{Account, Ban};
-use tollgate_store::{AuditQuery, CreateAccount, NewAccount, Store};
+use tollgate_domain::{Account, Ban, IpRules};
+use tollgate_store::{AuditQuery, CreateAccount, CreateKey, NewAccount, NewKey, Store};
 
 use crate::fixture::{
-    account_id, at, audit, batch, calls, make_account, make_key, march, new_account, plan, store_new,
+    account_id, at, audit, batch, calls, make_account, make_key, march, new_account, new_key, plan, store_new,
 };
 
 crate::backend::on_every_backend! {
@@ -126,7 +126,12 @@ async fn a_ban_is_set_and_lifted(store: Arc<dyn Store>) {
 
 async fn deletion_erases_email_and_name_revokes_keys_and_keeps_the_ledger(store: Arc<dyn Store>) {
     let account = make_account(&*store, 1).await;
-    let keys = [make_key(&*store, 1, account.id).await, make_key(&*store, 2, account.id).await];
+    let at_home = IpRules { allow: vec!["203.0.113.7/32".parse().expect("a net")], ..IpRules::default() };
+    let at_home = NewKey { ip_rules: at_home, ..new_key(1, account.id) };
+    let made = store.create_key(&at_home, None, &audit("key.create")).await.expect("the store answers");
+    let CreateKey::Created(first) = made else { panic!("{made:?}") };
+    let keys = [first, make_key(&*store, 2, account.id).await];
+    let other = make_key(&*store, 3, make_account(&*store, 2).await.id).await;
     store.revoke_key(keys[1].id, at(1), &audit("key.revoke")).await.expect("the store answers");
     store_new(&*store, &batch(1, at(2), vec![calls(1, 1, 7)])).await;
 
@@ -141,7 +146,10 @@ async fn deletion_erases_email_and_name_revokes_keys_and_keeps_the_ledger(store:
     for (key, revoked_at) in keys.iter().zip(revoked) {
         let found = store.find_key(&key.hashed.hash).await.expect("the store answers").expect("it is found");
         assert_eq!((found.key.revoked_at, found.account.deleted_at), (revoked_at, Some(at(9))));
+        assert_eq!((found.key.name, found.key.ip_rules), (None, IpRules::default()));
     }
+    let others = store.key(other.id).await.expect("the store answers");
+    assert_eq!(others, Some(other), "another account's keys are as they were");
     let used = store.quota_used(account.id, None, march()).await.expect("the store answers");
     assert_eq!(used.account, 7, "the ledger stays");
     assert_eq!(store.account_by_email(&account.email).await.expect("the store answers"), None);

@@ -176,7 +176,7 @@ fn happen(storm: &Storm, stripe: &Stripe, post: &Post) -> Vec<Payer> {
                 _ => Action::Touch,
             };
             // What cannot be done to it as it stands is not done.
-            drop(stripe.fake().act(&payer.subscription, action));
+            drop(stripe.fake().act(&payer.subscription, &action));
         }
         collect(&mut chance);
     }

@@ -3,6 +3,7 @@
 //! Files are named by what they hold the program to. What a unit, a property or a store test shows is not repeated.
 
 mod attacks;
+mod billing;
 mod consumer;
 mod contract;
 mod customers;
@@ -19,5 +20,6 @@ mod proxy;
 mod pyresolve;
 mod releaseradar;
 mod reload;
+mod saas;
 mod support;
 mod weather;

@@ -1,16 +1,29 @@
-//! The example file of `PyResolve` against its document's rows, without Stripe. Each test names the rows it shows.
+//! The example file of `PyResolve` against its document's rows. Each test names the rows it shows.
 
 use serde_json::{Value, json};
-use tollgate_e2e::{Answer, Backend, Gate, Key, Request, Setup, Signer, eventually, now_secs, run_consumer};
+use tollgate_e2e::{Answer, Backend, Gate, Key, Request, Setup, Signer, Stripe, eventually, now_secs, run_consumer};
+use tollgate_fake_stripe::{Action, CheckoutOutcome, sign};
 
-use crate::support::{example, named};
+use crate::support::{act, at_checkout, example, named, selling};
 
 /// Stands for the project's secret.
 const SUPABASE: Signer = Signer::Secret("a-supabase-project-s-jwt-secret-of-enough-bytes");
 
 fn start(backend: &Backend) -> Gate {
+    start_file(backend, &example("pyresolve"))
+}
+
+/// With what stands in for Stripe, which sends its events.
+fn start_selling(backend: &Backend) -> (Gate, Stripe) {
+    let stripe = Stripe::start();
+    let gate = start_file(backend, &selling("pyresolve", &stripe));
+    stripe.deliver_through(&gate);
+    (gate, stripe)
+}
+
+fn start_file(backend: &Backend, text: &str) -> Gate {
     let Signer::Secret(secret) = SUPABASE else { panic!("it is a secret") };
-    Setup::new(backend).whole_file(example("pyresolve").replace("${SUPABASE_JWT_SECRET}", secret)).start()
+    Setup::new(backend).whole_file(text.replace("${SUPABASE_JWT_SECRET}", secret)).start()
 }
 
 /// What Supabase gives a user who has signed in.
@@ -255,4 +268,110 @@ fn two_origins_may_call_from_a_browser_and_health_is_open() {
     gate.send(&Request::get("/health")).expect(200);
     assert_eq!(backend.only().target, "/health");
     gate.observe("/healthz").expect(200);
+}
+
+/// Buys a plan, and waits until it holds; the subscription's id.
+#[track_caller]
+fn buy(gate: &Gate, stripe: &Stripe, token: &str, plan: &str) -> String {
+    let given = change(gate, "POST", "/v1/billing/checkout", token, &json!({ "plan": plan })).expect(200);
+    at_checkout(stripe, &given, CheckoutOutcome::Pay);
+    await_plan(gate, token, plan);
+    let shown = ask(gate, "/v1/billing", token).expect(200).json();
+    shown["subscriptions"][0]["id"].as_str().unwrap_or_else(|| panic!("{shown:#}")).to_owned()
+}
+
+#[track_caller]
+fn await_plan(gate: &Gate, token: &str, plan: &str) {
+    eventually(&format!("the plan is {plan}"), || {
+        let me = ask(gate, "/v1/me", token).expect(200).json();
+        (me["plan"]["name"] == plan).then_some(())
+    });
+}
+
+/// Row 2.6, 2.1: Checkout for what is sold, 400 for what is not; the portal once there is a customer. A key opens neither.
+#[test]
+fn users_buy_what_is_sold_and_manage_it_in_the_portal() {
+    let backend = Backend::start();
+    let (gate, stripe) = start_selling(&backend);
+    let ada = token("ada", Some("Ada Lovelace"));
+    let key = own_key(&gate, &ada, "cli");
+    let portal = || change(&gate, "POST", "/v1/billing/portal", &ada, &json!({}));
+    let advice = portal().problem(400, "no_customer");
+    assert!(advice["detail"].as_str().is_some_and(|detail| detail.contains("checkout")), "{advice:#}");
+    for plan in ["enterprise", "free", "gold"] {
+        let refused = change(&gate, "POST", "/v1/billing/checkout", &ada, &json!({ "plan": plan }));
+        let detail = refused.problem(400, "not_for_sale")["detail"].as_str().expect("a detail").to_owned();
+        assert!(detail.contains("pro") && detail.contains("unlimited"), "{detail}");
+    }
+    for call in ["checkout", "portal", "cancel"] {
+        let request = Request::json("POST", &format!("/tollgate/v1/billing/{call}"), &json!({ "plan": "pro" }));
+        gate.send(&request.key(&key.raw)).problem(403, "not_allowed");
+    }
+    buy(&gate, &stripe, &ada, "pro");
+    let opened = portal().expect(200).json();
+    assert!(opened["portal_url"].as_str().is_some_and(|url| url.starts_with(&stripe.fake().url())), "{opened:#}");
+    let bob = token("bob", None);
+    change(&gate, "POST", "/v1/billing/portal", &bob, &json!({})).problem(400, "no_customer");
+}
+
+/// Row 2.7: the price decides the plan, a status that is not active means Free, a price of something else means nothing;
+/// errors of signature and payload are 400.
+#[test]
+fn the_webhook_maps_prices_to_plans_and_a_lapsed_status_to_free() {
+    let backend = Backend::start();
+    let (gate, stripe) = start_selling(&backend);
+    let ada = token("ada", None);
+    let subscription = buy(&gate, &stripe, &ada, "pro");
+    let act = |action: Action| act(&stripe, &subscription, &action);
+    act(Action::ChangePrice("price_unlimited".into()));
+    await_plan(&gate, &ada, "unlimited");
+    act(Action::ChangePrice("price_other".into()));
+    eventually("somebody is told", || {
+        let noted = |event: &Value| event["note"].as_str().is_some_and(|note| note.contains("price_other"));
+        gate.events().iter().any(noted).then_some(())
+    });
+    await_plan(&gate, &ada, "unlimited");
+    act(Action::ChangePrice("price_pro".into()));
+    await_plan(&gate, &ada, "pro");
+    act(Action::CancelNow);
+    await_plan(&gate, &ada, "free");
+
+    let now = i64::try_from(now_secs()).expect("a time of this age");
+    let secret = stripe.fake().webhook_secret();
+    let post = |body: &str, signature: &str| {
+        gate.send(&Request::post("/tollgate/stripe/webhook", body.as_bytes()).header("stripe-signature", signature))
+    };
+    post("{}", &sign(b"[]", &secret, now)).problem(400, "invalid_signature");
+    post("{", &sign(b"{", &secret, now)).problem(400, "invalid_event");
+}
+
+/// Row 2.T: upgrade gives the LLM, cancellation takes it away and leaves Free with what was used.
+#[test]
+fn an_upgrade_opens_the_llm_and_a_cancellation_ends_in_free() {
+    let backend = Backend::start();
+    let (gate, stripe) = start_selling(&backend);
+    let ada = token("ada", None);
+    let key = own_key(&gate, &ada, "cli");
+    gate.get("/migrate/tier1", &key).expect(200);
+    gate.get("/migrate/tier2", &key).problem(402, "upgrade_required");
+    buy(&gate, &stripe, &ada, "pro");
+    gate.get("/migrate/tier2", &key).expect(200);
+    let quota = |used: u64, limit: u64| {
+        eventually(&format!("{used} of {limit} migrations are used"), || {
+            let quota = gate.get("/tollgate/v1/quota", &key).expect(200).json();
+            let meter = &quota["meters"]["migrations"];
+            (meter["used"] == used && meter["limit"] == limit).then_some(())
+        });
+    };
+    quota(2, 50);
+    let ended = change(&gate, "POST", "/v1/billing/cancel", &ada, &json!({})).expect(200).json();
+    assert!(ended["ends_at"].is_string(), "with the period that is paid for: {ended:#}");
+    gate.get("/migrate/tier3", &key).expect(200);
+    let ended = change(&gate, "POST", "/v1/billing/cancel", &ada, &json!({ "at": "now" })).expect(200).json();
+    assert_eq!(ended["status"], "canceled", "{ended:#}");
+    gate.get("/migrate/tier2", &key).problem(402, "upgrade_required");
+    gate.get("/migrate/tier1", &key).expect(200);
+    quota(4, 5);
+    assert_eq!(ask(&gate, "/v1/me", &ada).expect(200).json()["plan"]["name"], "free");
+    change(&gate, "POST", "/v1/billing/cancel", &ada, &json!({})).problem(409, "no_subscription");
 }

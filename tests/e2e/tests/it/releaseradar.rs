@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use tollgate_e2e::{Backend, Behaviour, Gate, Key, Request, Setup};
+use serde_json::{Value, json};
+use tollgate_e2e::{Backend, Behaviour, Customer, Gate, Key, Mailbox, Request, Setup, Side, Stripe, eventually, now_secs};
+use tollgate_fake_stripe::{Action, CheckoutOutcome, sign};
 
-use crate::support::{foreign_key, import_keys, sha256};
+use crate::support::{act, at_checkout, example, foreign_key, import_keys, selling, sha256};
 
 const SEARCH: &str = "/events/search?q=earnings&limit=3";
 const SITE: &str = "https://releaseradar.example";
@@ -16,12 +18,11 @@ fn root() -> PathBuf {
 }
 
 fn start(backend: &Backend) -> Gate {
-    let example = std::fs::read_to_string(root().join("config/examples/releaseradar.toml")).expect("the example");
     backend.on(
         "/events/public",
         Behaviour::status(200).header("Content-Type", "application/json").bytes("{\"events\":[]}"),
     );
-    Setup::new(backend).whole_file(example).start()
+    Setup::new(backend).whole_file(example("releaseradar")).start()
 }
 
 fn detail(gate: &Gate, request: &Request, status: u16) -> String {
@@ -253,4 +254,132 @@ fn rfc3339(seconds: u64) -> String {
     let month = if month_of_march < 10 { month_of_march + 3 } else { month_of_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
+}
+
+/// The gate with what stands in for Stripe, which sends its events, and a mailbox for links to sign in with.
+struct Shop {
+    gate: Gate,
+    stripe: Stripe,
+    mailbox: Mailbox,
+    _backend: Backend,
+}
+
+impl Shop {
+    /// With this in place of the file's grace.
+    fn with_grace(grace: &str) -> Self {
+        let (backend, mailbox, stripe) = (Backend::start(), Mailbox::start(), Stripe::start());
+        let whole = selling("releaseradar", &stripe).replace("grace = \"7d\"", &format!("grace = \"{grace}\""));
+        let gate = Setup::new(&backend).whole_file(whole).mailing(&mailbox).start();
+        stripe.deliver_through(&gate);
+        Self { gate, stripe, mailbox, _backend: backend }
+    }
+
+    /// Somebody who has signed in, paid for Pro and made a key.
+    fn subscriber(&self, email: &str) -> (Customer, Key) {
+        let owner = Side::Mounted.sign_in(&self.gate, &self.mailbox, email);
+        let given = owner.write("POST", "/v1/billing/checkout", &json!({ "plan": "pro" })).expect(200);
+        at_checkout(&self.stripe, &given, CheckoutOutcome::Pay);
+        self.gate.await_plan(&owner.account, Some("pro"));
+        let key = Key::of(&owner.write("POST", "/v1/keys", &json!({})).expect(201).json());
+        self.await_status(&key, 200);
+        (owner, key)
+    }
+
+    fn subscription(&self, owner: &Customer) -> String {
+        let shown = owner.get("/v1/billing").expect(200).json();
+        shown["subscriptions"][0]["id"].as_str().unwrap_or_else(|| panic!("{shown:#}")).to_owned()
+    }
+
+    #[track_caller]
+    fn await_status(&self, key: &Key, status: u16) {
+        eventually(&format!("calls are answered {status}"), || (self.gate.get(SEARCH, key).status == status).then_some(()));
+    }
+
+    fn keys(&self, owner: &Customer) -> Value {
+        owner.get("/v1/keys").expect(200).json()["items"].clone()
+    }
+}
+
+/// 0.1, 0.6, 0.10, 1.E: paid checkout and a changed price grant, the end takes away; the key stays the same
+#[test]
+fn payment_turns_a_key_on_and_its_end_turns_it_off() {
+    let shop = Shop::with_grace("7d");
+    let (owner, stripe) = (Side::Mounted.sign_in(&shop.gate, &shop.mailbox, "ada@example.com"), &shop.stripe);
+    assert_eq!(owner.get("/v1/me").expect(200).json()["plan"]["name"], "free");
+    owner.write("POST", "/v1/keys", &json!({})).problem(402, "upgrade_required");
+    let given = owner.write("POST", "/v1/billing/checkout", &json!({ "plan": "pro" })).expect(200);
+    at_checkout(stripe, &given, CheckoutOutcome::Pay);
+    shop.gate.await_plan(&owner.account, Some("pro"));
+    assert_eq!(shop.keys(&owner), json!([]), "no event makes a key");
+    let key = Key::of(&owner.write("POST", "/v1/keys", &json!({})).expect(201).json());
+    shop.await_status(&key, 200);
+
+    let limit = |plan: &str, limit: u64| {
+        shop.gate.await_plan(&owner.account, Some(plan));
+        let quota = shop.gate.account(&owner.account)["quota"].clone();
+        assert_eq!(quota["limit"], limit, "{quota:#}");
+        quota["used"].as_u64().expect("a count")
+    };
+    let used = limit("pro", 10_000);
+    let subscription = shop.subscription(&owner);
+    act(&shop.stripe, &subscription, &Action::ChangePrice("price_team".into()));
+    assert_eq!(limit("team", 100_000), used, "what was used stays");
+    shop.gate.get(SEARCH, &key).expect(200);
+    act(&shop.stripe, &subscription, &Action::CancelNow);
+    shop.await_status(&key, 402);
+    assert_eq!(detail(&shop.gate, &Request::get(SEARCH).key(&key.raw), 402), "Upgrade required for this endpoint");
+    assert_eq!(owner.get("/v1/me").expect(200).json()["plan"]["name"], "free");
+    assert_eq!(shop.keys(&owner).as_array().map(Vec::len), Some(1), "nor replaces one");
+}
+
+/// 0.6, 0.10, 1.E: with no grace, as the documents have it, a failed payment disables at once; with the file's it does not
+#[test]
+fn a_failed_payment_disables_when_the_grace_is_over_and_paying_enables_the_same_key() {
+    for (grace, while_open) in [("0s", 402), ("7d", 200)] {
+        let shop = Shop::with_grace(grace);
+        let (owner, key) = shop.subscriber("ada@example.com");
+        let subscription = shop.subscription(&owner);
+        act(&shop.stripe, &subscription, &Action::CardFails);
+        act(&shop.stripe, &subscription, &Action::RenewNow);
+        eventually("the failure is known", || {
+            let shown = owner.get("/v1/billing").expect(200).json()["subscriptions"][0].clone();
+            (shown["status"] == "past_due" && shown["trouble"].is_string()).then_some(())
+        });
+        shop.await_status(&key, while_open);
+        act(&shop.stripe, &subscription, &Action::CardRecovers);
+        act(&shop.stripe, &subscription, &Action::PayOpenInvoice);
+        eventually("the payment is known", || {
+            let shown = owner.get("/v1/billing").expect(200).json()["subscriptions"][0].clone();
+            (shown["status"] == "active").then_some(())
+        });
+        shop.await_status(&key, 200);
+    }
+}
+
+/// 0.6: a bad signature is 400 and leaves nothing
+#[test]
+fn an_event_that_stripe_did_not_sign_is_400() {
+    let shop = Shop::with_grace("7d");
+    let (owner, key) = shop.subscriber("ada@example.com");
+    let taken = shop.gate.events().len();
+    let now = i64::try_from(now_secs()).expect("a time of this age");
+    let body = json!({
+        "id": "evt_forged", "object": "event", "type": "customer.subscription.deleted", "created": now, "livemode": false,
+        "data": { "object": { "id": shop.subscription(&owner), "object": "subscription", "status": "canceled" } },
+    });
+    let body = body.to_string();
+    let secret = shop.stripe.fake().webhook_secret();
+    for signature in [
+        String::new(),
+        sign(body.as_bytes(), "whsec_of_somebody_else", now),
+        sign(format!("{body} ").as_bytes(), &secret, now),
+        sign(body.as_bytes(), &secret, now - 3_600),
+    ] {
+        let request = Request::post("/tollgate/stripe/webhook", body.as_bytes());
+        shop.gate.send(&request.header("stripe-signature", &signature)).problem(400, "invalid_signature");
+    }
+    assert!(shop.stripe.fake().deliveries_settled(std::time::Duration::from_secs(15)));
+    assert!(shop.gate.events().iter().all(|event| event["id"] != "evt_forged"));
+    assert!(taken > 0, "those that were signed are there");
+    shop.gate.get(SEARCH, &key).expect(200);
 }

@@ -1,14 +1,23 @@
-//! The example file of the weather API against its document's rows, without Stripe. Each test names the rows it shows.
+//! The example file of the weather API against its document's rows. Each test names the rows it shows.
 
 use serde_json::{Value, json};
-use tollgate_e2e::{Answer, Backend, Gate, Key, Mailbox, Request, Setup, Side, eventually};
+use tollgate_e2e::{Answer, Backend, Gate, Key, Mailbox, Request, Setup, Side, Stripe, eventually};
+use tollgate_fake_stripe::{Action, CheckoutOutcome};
 
-use crate::support::{example, named, write_csv};
+use crate::support::{at_checkout, example, named, selling, write_csv};
 
 const FORECAST: &str = "/api/v3/forecast?city=Oslo";
 
 fn start(backend: &Backend, mailbox: &Mailbox) -> Gate {
     Setup::new(backend).whole_file(example("weather")).mailing(mailbox).start()
+}
+
+/// With what stands in for Stripe, which sends its events.
+fn start_selling(backend: &Backend, mailbox: &Mailbox) -> (Gate, Stripe) {
+    let stripe = Stripe::start();
+    let gate = Setup::new(backend).whole_file(selling("weather", &stripe)).mailing(mailbox).start();
+    stripe.deliver_through(&gate);
+    (gate, stripe)
 }
 
 /// What stands behind `name` of a member in a `RateLimit` header's item of this name, such as `r` in `"hour";r=59`.
@@ -191,4 +200,83 @@ fn owners_narrow_their_own_keys() {
         ada.write("PATCH", &format!("/v1/keys/{}", plain.id), &narrowed).expect(200);
         assert_eq!(call(&plain, method, target), status, "changed later: {narrowed}");
     }
+}
+
+/// Rows 3.4, 3.T: the upgrade, which is Checkout for who has no subscription and a priced change for who has one; the
+/// windows are the new tier's at once, with what was used in them.
+#[test]
+fn a_tier_is_changed_by_a_click_and_its_windows_with_it() {
+    let (backend, mailbox) = (Backend::start(), Mailbox::start());
+    let (gate, stripe) = start_selling(&backend, &mailbox);
+    let ada = Side::Mounted.sign_in(&gate, &mailbox, "ada@example.com");
+    let key = Key::of(&ada.write("POST", "/v1/keys", &json!({})).expect(201).json());
+    let hour = |limit: u64, left: u64| {
+        let answer = gate.get(FORECAST, &key).expect(200);
+        let told = ["ratelimit-policy", "ratelimit"].map(|header| {
+            let name = if header == "ratelimit" { "r" } else { "q" };
+            member(&answer, header, "hour", name)
+        });
+        assert_eq!(told, [limit, left]);
+    };
+    hour(60, 59);
+    let given = ada.write("POST", "/v1/billing/change", &json!({ "plan": "pro" })).expect(200);
+    at_checkout(&stripe, &given, CheckoutOutcome::Pay);
+    gate.await_plan(&ada.account, Some("pro"));
+    hour(600, 598);
+    let preview = ada.write("POST", "/v1/billing/preview", &json!({ "plan": "business" })).expect(200).json();
+    let changed = ada.write("POST", "/v1/billing/change", &json!({ "plan": "business" })).expect(200).json();
+    assert_eq!(changed["subscription"]["plan"], "business", "{changed:#} after {preview:#}");
+    hour(3_000, 2_997);
+    let tier = ada.get("/v1/quota").expect(200).json();
+    assert_eq!(tier["plan"]["name"], "business", "{tier:#}");
+    for plan in ["free", "gold"] {
+        ada.write("POST", "/v1/billing/change", &json!({ "plan": plan })).problem(400, "not_for_sale");
+    }
+    ada.write("POST", "/v1/billing/cancel", &json!({ "at": "now" })).expect(200);
+    gate.await_plan(&ada.account, Some("free"));
+    hour(60, 56);
+}
+
+/// Row 3.8: Stripe writes the invoices, what a change costs is told before it, and the portal shows both.
+#[test]
+fn what_is_paid_has_invoices_and_what_will_be_is_told_before() {
+    let (backend, mailbox) = (Backend::start(), Mailbox::start());
+    let (gate, stripe) = start_selling(&backend, &mailbox);
+    let ada = Side::Mounted.sign_in(&gate, &mailbox, "ada@example.com");
+    let projected = |plan: &str| ada.write("POST", "/v1/billing/preview", &json!({ "plan": plan })).expect(200).json();
+    let before = projected("pro");
+    assert_eq!(before["amount_due_now"], 2_900, "{before:#}");
+    let given = ada.write("POST", "/v1/billing/checkout", &json!({ "plan": "pro" })).expect(200);
+    at_checkout(&stripe, &given, CheckoutOutcome::Pay);
+    gate.await_plan(&ada.account, Some("pro"));
+    let invoices = stripe.fake().call("GET", "/v1/invoices", &[]).expect("a list");
+    let invoices = invoices["data"].as_array().expect("data");
+    assert_eq!(invoices.len(), 1, "{invoices:#?}");
+    assert_eq!((&invoices[0]["status"], &invoices[0]["amount_paid"]), (&"paid".into(), &2_900.into()));
+    let next = projected("enterprise");
+    assert!(next["amount_due_now"].as_i64().is_some_and(|due| due > 46_000), "{next:#}");
+    assert_eq!(next["next_amount"], 49_900, "{next:#}");
+    let portal = ada.write("POST", "/v1/billing/portal", &json!({})).expect(200).json();
+    assert!(portal["portal_url"].as_str().is_some_and(|url| url.starts_with(&stripe.fake().url())), "{portal:#}");
+}
+
+/// Row 3.8b: who comes over with a customer and a subscription at Stripe keeps paying there, under any address.
+#[test]
+fn customers_who_pay_already_come_over_with_their_subscriptions() {
+    let (backend, mailbox) = (Backend::start(), Mailbox::start());
+    let (gate, stripe) = start_selling(&backend, &mailbox);
+    stripe.deliver(false);
+    let payer = stripe.payer("accounts@bigco.example", "price_business", None);
+    stripe.fake().take_events();
+    let row = format!("ada@example.com,Ada,{},{}", payer.customer, payer.subscription);
+    let file = write_csv(&gate, "email,name,stripe_customer_id,subscription", std::iter::once(row));
+    gate.cli(&["accounts", "import", file.to_str().expect("temporary paths are text")]).done();
+    stripe.deliver(true);
+    stripe.act(&payer, Action::Touch);
+    gate.await_plan("ada@example.com", Some("business"));
+    let ada = Side::Mounted.sign_in(&gate, &mailbox, "ada@example.com");
+    let key = Key::of(&ada.write("POST", "/v1/keys", &json!({})).expect(201).json());
+    gate.get(FORECAST, &key).expect(200);
+    stripe.act(&payer, Action::CancelNow);
+    gate.await_plan("ada@example.com", Some("free"));
 }

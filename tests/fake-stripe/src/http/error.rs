@@ -85,7 +85,10 @@ impl ApiError {
         error.insert("message".to_owned(), json!(self.message));
         if let Some(code) = self.code {
             error.insert("code".to_owned(), json!(code));
-            error.insert("doc_url".to_owned(), json!(format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-"))));
+            error.insert(
+                "doc_url".to_owned(),
+                json!(format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-"))),
+            );
         }
         if let Some(param) = &self.param {
             error.insert("param".to_owned(), json!(param));

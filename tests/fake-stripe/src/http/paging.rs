@@ -44,13 +44,14 @@ pub(crate) fn page<T: Row>(
         older.truncate(limit);
         (older, has_more)
     };
-    let data: Vec<Value> = rows.into_iter().map(|row| row.render(state, call.shape)).collect();
-    Ok(json!({ "object": "list", "url": call.path, "has_more": has_more, "data": data }))
+    Ok(listed(call, rows.into_iter().map(|row| row.render(state, call.shape)).collect(), has_more))
 }
 
-/// A page of values that are no rows: everything at once.
-pub(crate) fn whole(call: &Call, data: Vec<Value>) -> Value {
-    json!({ "object": "list", "url": call.path, "has_more": false, "data": data })
+/// The answer that a list is.
+pub(crate) fn listed(call: &Call, data: Vec<Value>, has_more: bool) -> Value {
+    let mut list = json!({ "object": "list", "url": call.path, "has_more": has_more });
+    list["data"] = Value::Array(data);
+    list
 }
 
 pub(crate) fn limit(params: &Params) -> Result<usize, ApiError> {

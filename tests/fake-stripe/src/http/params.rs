@@ -193,8 +193,13 @@ mod tests {
 
     #[test]
     fn brackets_nest_and_lists_keep_the_order_of_their_indexes() {
-        let params = Params::parse(b"items[10][price]=b&items[2][price]=a&expand[]=x&expand[]=y&metadata[a.b]=1&flag=true&empty=");
-        assert_eq!(params.parts("items").iter().map(|part| part.text("price")).collect::<Vec<_>>(), [Some("a"), Some("b")]);
+        let params = Params::parse(
+            b"items[10][price]=b&items[2][price]=a&expand[]=x&expand[]=y&metadata[a.b]=1&flag=true&empty=",
+        );
+        assert_eq!(
+            params.parts("items").iter().map(|part| part.text("price")).collect::<Vec<_>>(),
+            [Some("a"), Some("b")]
+        );
         assert_eq!(params.texts("expand"), ["x", "y"]);
         assert_eq!(params.map("metadata").get("a.b").map(String::as_str), Some("1"));
         assert_eq!(params.flag("flag"), Ok(Some(true)));

@@ -125,7 +125,16 @@ pub(crate) fn get(state: &State, call: &Call, id: &str) -> Result<Value, ApiErro
 
 /// `GET /v1/charges`
 pub(crate) fn list(state: &State, call: &Call) -> Result<Value, ApiError> {
-    call.only(&["created", "customer", "ending_before", "expand", "limit", "payment_intent", "starting_after", "transfer_group"])?;
+    call.only(&[
+        "created",
+        "customer",
+        "ending_before",
+        "expand",
+        "limit",
+        "payment_intent",
+        "starting_after",
+        "transfer_group",
+    ])?;
     let intent = call.params.value("payment_intent");
     paging::page(state, &state.charges, call, call.params.value("customer"), |charge| {
         intent.is_none_or(|intent| charge.payment_intent == intent)

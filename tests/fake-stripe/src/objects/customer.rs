@@ -12,10 +12,30 @@ use crate::state::table::Row;
 use crate::state::{Metadata, Shape, State};
 
 const KNOWN: &[&str] = &[
-    "address", "balance", "business_name", "cash_balance", "default_source", "description", "email", "expand",
-    "individual_name", "invoice_prefix", "invoice_settings", "metadata", "name", "next_invoice_sequence",
-    "payment_method", "phone", "preferred_locales", "shipping", "source", "tax", "tax_exempt", "tax_id_data",
-    "test_clock", "validate",
+    "address",
+    "balance",
+    "business_name",
+    "cash_balance",
+    "default_source",
+    "description",
+    "email",
+    "expand",
+    "individual_name",
+    "invoice_prefix",
+    "invoice_settings",
+    "metadata",
+    "name",
+    "next_invoice_sequence",
+    "payment_method",
+    "phone",
+    "preferred_locales",
+    "shipping",
+    "source",
+    "tax",
+    "tax_exempt",
+    "tax_id_data",
+    "test_clock",
+    "validate",
 ];
 
 #[derive(Debug)]

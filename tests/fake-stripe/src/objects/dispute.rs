@@ -172,6 +172,7 @@ pub(crate) fn list(state: &State, call: &Call) -> Result<Value, ApiError> {
     let of = charge.and_then(|id| state.charges.get(id)).or_else(|| charge::of_intent(state, intent?));
     let customer = of.map(|charge| charge.customer.clone());
     paging::page(state, &state.disputes, call, customer.as_deref(), |dispute| {
-        charge.is_none_or(|charge| dispute.charge == charge) && intent.is_none_or(|intent| dispute.payment_intent == intent)
+        charge.is_none_or(|charge| dispute.charge == charge)
+            && intent.is_none_or(|intent| dispute.payment_intent == intent)
     })
 }

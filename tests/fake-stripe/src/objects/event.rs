@@ -96,7 +96,17 @@ pub(crate) fn get(state: &State, call: &Call, id: &str) -> Result<Value, ApiErro
 
 /// `GET /v1/events`
 pub(crate) fn list(state: &State, call: &Call) -> Result<Value, ApiError> {
-    call.only(&["created", "delivery_success", "ending_before", "expand", "limit", "starting_after", "type", "types", "related_object"])?;
+    call.only(&[
+        "created",
+        "delivery_success",
+        "ending_before",
+        "expand",
+        "limit",
+        "starting_after",
+        "type",
+        "types",
+        "related_object",
+    ])?;
     let delivered = call.params.flag("delivery_success")?;
     let mut types = call.params.texts("types");
     types.extend(call.params.value("type"));

@@ -4,9 +4,36 @@
 
 use serde_json::{Value, json};
 
-use super::list;
+use super::{list, merge};
 use crate::state::table::Row;
 use crate::state::{Metadata, Shape, State};
+
+/// What Stripe shows of invoices and the fake has no use for.
+const ALWAYS_NULL: &[&str] = &[
+    "account_tax_ids",
+    "application",
+    "automatically_finalizes_at",
+    "custom_fields",
+    "customer_account",
+    "customer_address",
+    "customer_phone",
+    "customer_shipping",
+    "default_payment_method",
+    "default_source",
+    "description",
+    "due_date",
+    "footer",
+    "from_invoice",
+    "last_finalization_error",
+    "latest_revision",
+    "on_behalf_of",
+    "receipt_number",
+    "rendering",
+    "shipping_cost",
+    "shipping_details",
+    "statement_descriptor",
+    "test_clock",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InvoiceStatus {
@@ -173,6 +200,26 @@ impl Invoice {
         })]
     }
 
+    fn render_amounts(&self) -> Value {
+        let total = self.total();
+        json!({
+            "amount_due": self.amount_due(),
+            "amount_paid": self.amount_paid,
+            "amount_remaining": self.amount_remaining(),
+            "amount_shipping": 0,
+            "ending_balance": self.balances.map(|(_, ending)| ending),
+            "post_payment_credit_notes_amount": 0,
+            "pre_payment_credit_notes_amount": 0,
+            "starting_balance": self.balances.map_or(0, |(starting, _)| starting),
+            "subtotal": total,
+            "subtotal_excluding_tax": total,
+            "total": total,
+            "total_discount_amounts": [],
+            "total_excluding_tax": total,
+            "total_pretax_credit_amounts": [],
+        })
+    }
+
     fn render_shaped(&self, state: &State, shape: Shape, value: &mut Value) {
         match shape {
             Shape::New => {
@@ -221,69 +268,37 @@ impl Row for Invoice {
 
     fn render(&self, state: &State, shape: Shape) -> Value {
         let customer = state.customers.get(&self.customer);
-        let total = self.total();
         let mut value = json!({
             "id": self.id,
             "object": "invoice",
             "account_country": "US",
             "account_name": "Fake Stripe",
-            "account_tax_ids": null,
-            "amount_due": self.amount_due(),
-            "amount_paid": self.amount_paid,
-            "amount_remaining": self.amount_remaining(),
-            "amount_shipping": 0,
-            "application": null,
             "attempt_count": self.attempt_count,
             "attempted": self.attempt_count > 0 || self.status == InvoiceStatus::Paid,
             "auto_advance": self.auto_advance,
             "automatic_tax": { "disabled_reason": null, "enabled": false, "liability": null, "provider": null, "status": null },
-            "automatically_finalizes_at": null,
             "billing_reason": self.billing_reason,
             "collection_method": "charge_automatically",
             "created": self.created,
             "currency": self.currency,
-            "custom_fields": null,
             "customer": self.customer,
-            "customer_account": null,
-            "customer_address": null,
             "customer_email": customer.and_then(|customer| customer.email.as_deref()),
             "customer_name": customer.and_then(|customer| customer.name.as_deref()),
-            "customer_phone": null,
-            "customer_shipping": null,
             "customer_tax_exempt": "none",
             "customer_tax_ids": [],
-            "default_payment_method": null,
-            "default_source": null,
             "default_tax_rates": [],
-            "description": null,
             "discounts": [],
-            "due_date": null,
             "effective_at": self.finalized_at,
-            "ending_balance": self.balances.map(|(_, ending)| ending),
-            "footer": null,
-            "from_invoice": null,
             "hosted_invoice_url": null,
             "invoice_pdf": null,
             "issuer": { "type": "self" },
-            "last_finalization_error": null,
-            "latest_revision": null,
-            "lines": self.render_lines(state, shape),
             "livemode": state.config.livemode,
             "metadata": {},
             "next_payment_attempt": self.next_payment_attempt,
             "number": self.number,
-            "on_behalf_of": null,
             "payment_settings": { "default_mandate": null, "payment_method_options": null, "payment_method_types": null },
             "period_end": self.period_end,
             "period_start": self.period_start,
-            "post_payment_credit_notes_amount": 0,
-            "pre_payment_credit_notes_amount": 0,
-            "receipt_number": null,
-            "rendering": null,
-            "shipping_cost": null,
-            "shipping_details": null,
-            "starting_balance": self.balances.map_or(0, |(starting, _)| starting),
-            "statement_descriptor": null,
             "status": self.status.as_str(),
             "status_transitions": {
                 "finalized_at": self.finalized_at,
@@ -291,15 +306,13 @@ impl Row for Invoice {
                 "paid_at": self.paid_at,
                 "voided_at": self.voided_at,
             },
-            "subtotal": total,
-            "subtotal_excluding_tax": total,
-            "test_clock": null,
-            "total": total,
-            "total_discount_amounts": [],
-            "total_excluding_tax": total,
-            "total_pretax_credit_amounts": [],
             "webhooks_delivered_at": self.created,
         });
+        value["lines"] = self.render_lines(state, shape);
+        merge(&mut value, self.render_amounts());
+        for name in ALWAYS_NULL {
+            value[*name] = Value::Null;
+        }
         self.render_shaped(state, shape, &mut value);
         value
     }

@@ -153,7 +153,15 @@ pub(crate) fn add(state: &mut State, display_name: &str, event_name: &str) -> St
 
 /// `POST /v1/billing/meters`
 pub(crate) fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> {
-    call.only(&["customer_mapping", "default_aggregation", "display_name", "event_name", "event_time_window", "expand", "value_settings"])?;
+    call.only(&[
+        "customer_mapping",
+        "default_aggregation",
+        "display_name",
+        "event_name",
+        "event_time_window",
+        "expand",
+        "value_settings",
+    ])?;
     let params = &call.params;
     let display_name = params.required("display_name")?;
     let event_name = params.required("event_name")?;
@@ -161,10 +169,15 @@ pub(crate) fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> 
         "sum" => Formula::Sum,
         "count" => Formula::Count,
         "last" => Formula::Last,
-        other => return Err(ApiError::invalid(format!("Invalid formula: {other}"), Some("default_aggregation[formula]"))),
+        other => {
+            return Err(ApiError::invalid(format!("Invalid formula: {other}"), Some("default_aggregation[formula]")));
+        }
     };
     if of_event_name(state, event_name).is_some() {
-        return Err(ApiError::invalid(format!("An active meter with event name {event_name} already exists."), Some("event_name")));
+        return Err(ApiError::invalid(
+            format!("An active meter with event name {event_name} already exists."),
+            Some("event_name"),
+        ));
     }
     let id = add(state, display_name, event_name);
     if let Some(meter) = state.meters.get_mut(&id) {
@@ -189,7 +202,9 @@ pub(crate) fn get(state: &State, call: &Call, id: &str) -> Result<Value, ApiErro
 /// `GET /v1/billing/meters`
 pub(crate) fn list(state: &State, call: &Call) -> Result<Value, ApiError> {
     let status = call.params.value("status");
-    paging::page(state, &state.meters, call, None, |meter| status.is_none_or(|status| (status == "active") == meter.active))
+    paging::page(state, &state.meters, call, None, |meter| {
+        status.is_none_or(|status| (status == "active") == meter.active)
+    })
 }
 
 /// `POST /v1/billing/meters/{id}/deactivate` and `/reactivate`
@@ -242,8 +257,9 @@ pub(crate) fn report(state: &mut State, call: &Call) -> Result<Value, ApiError> 
 
 /// Whose use it is and how much.
 fn read_payload(state: &State, params: &Params, event_name: &str) -> Result<(String, i64), ApiError> {
-    let meter = of_event_name(state, event_name)
-        .ok_or_else(|| ApiError::invalid(format!("No active meter found with event name {event_name}."), Some("event_name")))?;
+    let meter = of_event_name(state, event_name).ok_or_else(|| {
+        ApiError::invalid(format!("No active meter found with event name {event_name}."), Some("event_name"))
+    })?;
     let payload = params.map("payload");
     let Some(customer) = payload.get(&meter.customer_key) else {
         return Err(ApiError::missing(&format!("payload[{}]", meter.customer_key)));
@@ -253,7 +269,10 @@ fn read_payload(state: &State, params: &Params, event_name: &str) -> Result<(Str
     }
     let value = match payload.get(&meter.value_key) {
         Some(text) => text.parse().map_err(|_| {
-            ApiError::invalid(format!("Invalid value for meter event: {text} is not a whole number"), Some("payload[value]"))
+            ApiError::invalid(
+                format!("Invalid value for meter event: {text} is not a whole number"),
+                Some("payload[value]"),
+            )
         })?,
         None if meter.formula == Formula::Count => 1,
         None => return Err(ApiError::missing(&format!("payload[{}]", meter.value_key))),
@@ -275,7 +294,18 @@ fn check_timestamp(now: i64, timestamp: i64) -> Result<(), ApiError> {
 
 /// `GET /v1/billing/meters/{id}/event_summaries`
 pub(crate) fn summaries(state: &State, call: &Call, id: &str) -> Result<Value, ApiError> {
-    call.only(&["customer", "end_time", "ending_before", "expand", "limit", "start_time", "starting_after", "value_grouping_window", "dimension_filters", "dimension_group_by_keys"])?;
+    call.only(&[
+        "customer",
+        "end_time",
+        "ending_before",
+        "expand",
+        "limit",
+        "start_time",
+        "starting_after",
+        "value_grouping_window",
+        "dimension_filters",
+        "dimension_group_by_keys",
+    ])?;
     let params = &call.params;
     let meter = state.meters.get(id).ok_or_else(|| ApiError::no_such("meter", id, "id"))?;
     let customer = params.required("customer")?;
@@ -288,7 +318,12 @@ pub(crate) fn summaries(state: &State, call: &Call, id: &str) -> Result<Value, A
         None => (MINUTE, (end - start).max(1)),
         Some("hour") => (HOUR, HOUR),
         Some("day") => (DAY, DAY),
-        Some(other) => return Err(ApiError::invalid(format!("Invalid value_grouping_window: {other}"), Some("value_grouping_window"))),
+        Some(other) => {
+            return Err(ApiError::invalid(
+                format!("Invalid value_grouping_window: {other}"),
+                Some("value_grouping_window"),
+            ));
+        }
     };
     if start % alignment != 0 || end % alignment != 0 || end <= start {
         return Err(ApiError::invalid(
@@ -297,13 +332,12 @@ pub(crate) fn summaries(state: &State, call: &Call, id: &str) -> Result<Value, A
         ));
     }
     let limit = paging::limit(params)?;
-    let mut windows: Vec<i64> = (0..).map(|index| start + index * step).take_while(|from| *from < end).collect();
-    windows.reverse();
+    // The newest window first.
+    let windows = (0..(end - start) / step).rev().map(|index| start + index * step);
     let after = params.value("starting_after");
     let summary_id = |from: i64| format!("mtrusg_{}_{customer}_{from}_{step}", meter.id.trim_start_matches("mtr_"));
     let seen = state.now - state.config.meter_summary_lag_secs;
     let mut data: Vec<Value> = windows
-        .into_iter()
         .skip_while(|from| after.is_some_and(|after| summary_id(*from) != after))
         .skip(usize::from(after.is_some()))
         .filter_map(|from| Some((from, aggregate(state, meter, customer, from, from + step, seen)?)))
@@ -322,7 +356,7 @@ pub(crate) fn summaries(state: &State, call: &Call, id: &str) -> Result<Value, A
         .collect();
     let has_more = data.len() > limit;
     data.truncate(limit);
-    Ok(json!({ "object": "list", "url": call.path, "has_more": has_more, "data": data }))
+    Ok(paging::listed(call, data, has_more))
 }
 
 /// A sum as Stripe shows it, a number with a point.

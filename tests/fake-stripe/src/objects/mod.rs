@@ -43,7 +43,9 @@ pub(crate) fn merge_metadata(metadata: &mut Metadata, params: &Params, path: &st
 
 /// A list that is part of an object.
 pub(crate) fn list(data: Vec<Value>, url: &str) -> Value {
-    json!({ "object": "list", "total_count": data.len(), "data": data, "has_more": false, "url": url })
+    let mut list = json!({ "object": "list", "total_count": data.len(), "has_more": false, "url": url });
+    list["data"] = Value::Array(data);
+    list
 }
 
 /// Metadata of a new object.
@@ -51,4 +53,11 @@ pub(crate) fn new_metadata(params: &Params, path: &str) -> Metadata {
     let mut metadata = BTreeMap::new();
     merge_metadata(&mut metadata, params, path);
     metadata
+}
+
+/// Adds the fields of one object to another.
+pub(crate) fn merge(value: &mut Value, more: Value) {
+    if let (Value::Object(fields), Value::Object(more)) = (value, more) {
+        fields.extend(more);
+    }
 }

@@ -48,7 +48,8 @@ impl Row for PaymentMethod {
     }
 
     fn render(&self, state: &State, _shape: Shape) -> Value {
-        let email = self.customer.as_deref().and_then(|id| state.customers.get(id)).and_then(|found| found.email.clone());
+        let email =
+            self.customer.as_deref().and_then(|id| state.customers.get(id)).and_then(|found| found.email.clone());
         json!({
             "id": self.id,
             "object": "payment_method",

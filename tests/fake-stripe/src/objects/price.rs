@@ -14,9 +14,25 @@ use crate::state::table::Row;
 use crate::state::{Metadata, Shape, State};
 
 const KNOWN: &[&str] = &[
-    "active", "billing_scheme", "currency", "currency_options", "custom_unit_amount", "expand", "lookup_key", "metadata",
-    "nickname", "product", "product_data", "recurring", "tax_behavior", "tiers", "tiers_mode", "transfer_lookup_key",
-    "transform_quantity", "unit_amount", "unit_amount_decimal",
+    "active",
+    "billing_scheme",
+    "currency",
+    "currency_options",
+    "custom_unit_amount",
+    "expand",
+    "lookup_key",
+    "metadata",
+    "nickname",
+    "product",
+    "product_data",
+    "recurring",
+    "tax_behavior",
+    "tiers",
+    "tiers_mode",
+    "transfer_lookup_key",
+    "transform_quantity",
+    "unit_amount",
+    "unit_amount_decimal",
 ];
 
 /// Parts of a cent that amounts are counted in: Stripe takes twelve decimals.
@@ -196,7 +212,10 @@ fn read_recurring(state: &State, params: &Params) -> Result<Option<Recurring>, A
     }
     let word = params.required("recurring.interval")?;
     let interval = Interval::parse(word).ok_or_else(|| {
-        ApiError::invalid(format!("Invalid recurring[interval]: must be one of day, month, week, or year; got {word}"), Some("recurring[interval]"))
+        ApiError::invalid(
+            format!("Invalid recurring[interval]: must be one of day, month, week, or year; got {word}"),
+            Some("recurring[interval]"),
+        )
     })?;
     let count = params.integer("recurring.interval_count")?.unwrap_or(1);
     let count = u32::try_from(count).ok().filter(|count| (1..=1_095).contains(count));
@@ -210,9 +229,14 @@ fn read_recurring(state: &State, params: &Params) -> Result<Option<Recurring>, A
                 Some("recurring[meter]"),
             ));
         }
-        Some(meter) if !state.meters.contains(meter) => return Err(ApiError::no_such("meter", meter, "recurring[meter]")),
+        Some(meter) if !state.meters.contains(meter) => {
+            return Err(ApiError::no_such("meter", meter, "recurring[meter]"));
+        }
         Some(_) if !metered => {
-            return Err(ApiError::invalid("A meter takes `recurring[usage_type]=metered`.", Some("recurring[usage_type]")));
+            return Err(ApiError::invalid(
+                "A meter takes `recurring[usage_type]=metered`.",
+                Some("recurring[usage_type]"),
+            ));
         }
         _ => {}
     }
@@ -226,9 +250,8 @@ fn read_amount(params: &Params) -> Result<i128, ApiError> {
             Some("unit_amount"),
         )
         .with_code("parameters_exclusive")),
-        (Some(text), None) | (None, Some(text)) => {
-            parse_decimal(text).ok_or_else(|| ApiError::invalid(format!("Invalid decimal: {text}"), Some("unit_amount")))
-        }
+        (Some(text), None) | (None, Some(text)) => parse_decimal(text)
+            .ok_or_else(|| ApiError::invalid(format!("Invalid decimal: {text}"), Some("unit_amount"))),
         (None, None) => Err(ApiError::missing("unit_amount")),
     }
 }
@@ -273,7 +296,8 @@ pub(crate) fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> 
 /// A lookup key names one active price: a second is refused, or takes it over.
 fn free_lookup_key(state: &mut State, call: &Call, lookup_key: Option<&str>) -> Result<(), ApiError> {
     let Some(lookup_key) = lookup_key else { return Ok(()) };
-    let holder = state.prices.iter().find(|price| price.lookup_key.as_deref() == Some(lookup_key)).map(|price| price.id.clone());
+    let holder =
+        state.prices.iter().find(|price| price.lookup_key.as_deref() == Some(lookup_key)).map(|price| price.id.clone());
     let Some(holder) = holder else { return Ok(()) };
     if call.params.flag("transfer_lookup_key")? != Some(true) {
         return Err(ApiError::invalid(
@@ -295,7 +319,16 @@ pub(crate) fn get(state: &State, call: &Call, id: &str) -> Result<Value, ApiErro
 
 /// `POST /v1/prices/{id}`: amount and interval never change.
 pub(crate) fn update(state: &mut State, call: &Call, id: &str) -> Result<Value, ApiError> {
-    call.only(&["active", "currency_options", "expand", "lookup_key", "metadata", "nickname", "tax_behavior", "transfer_lookup_key"])?;
+    call.only(&[
+        "active",
+        "currency_options",
+        "expand",
+        "lookup_key",
+        "metadata",
+        "nickname",
+        "tax_behavior",
+        "transfer_lookup_key",
+    ])?;
     state.prices.get(id).ok_or_else(|| ApiError::no_such("price", id, "id"))?;
     free_lookup_key(state, call, call.params.value("lookup_key"))?;
     let before = state.snapshot(id);
@@ -335,7 +368,13 @@ mod tests {
 
     #[test]
     fn decimals_of_a_cent_are_exact() {
-        for (text, parts) in [("2900", Some(2900 * PARTS)), ("0.05", Some(PARTS / 20)), ("-1", None), ("1.0000000000001", None), ("x", None)] {
+        for (text, parts) in [
+            ("2900", Some(2900 * PARTS)),
+            ("0.05", Some(PARTS / 20)),
+            ("-1", None),
+            ("1.0000000000001", None),
+            ("x", None),
+        ] {
             assert_eq!(parse_decimal(text), parts, "{text}");
         }
     }

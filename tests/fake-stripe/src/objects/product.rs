@@ -10,8 +10,23 @@ use crate::state::table::Row;
 use crate::state::{Metadata, Shape, State};
 
 const KNOWN: &[&str] = &[
-    "active", "default_price", "default_price_data", "description", "expand", "id", "images", "marketing_features",
-    "metadata", "name", "package_dimensions", "shippable", "statement_descriptor", "tax_code", "type", "unit_label", "url",
+    "active",
+    "default_price",
+    "default_price_data",
+    "description",
+    "expand",
+    "id",
+    "images",
+    "marketing_features",
+    "metadata",
+    "name",
+    "package_dimensions",
+    "shippable",
+    "statement_descriptor",
+    "tax_code",
+    "type",
+    "unit_label",
+    "url",
 ];
 
 #[derive(Debug)]

@@ -58,8 +58,20 @@ impl Row for Refund {
 
 /// `POST /v1/refunds`
 pub(crate) fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> {
-    call.only(&["amount", "charge", "currency", "customer", "expand", "instructions_email", "metadata", "origin", "payment_intent",
-        "reason", "refund_application_fee", "reverse_transfer"])?;
+    call.only(&[
+        "amount",
+        "charge",
+        "currency",
+        "customer",
+        "expand",
+        "instructions_email",
+        "metadata",
+        "origin",
+        "payment_intent",
+        "reason",
+        "refund_application_fee",
+        "reverse_transfer",
+    ])?;
     let params = &call.params;
     let charge = match (params.value("charge"), params.value("payment_intent")) {
         (Some(id), _) if state.charges.contains(id) => id.to_owned(),
@@ -88,8 +100,11 @@ pub(crate) fn refund(
         return Err(ApiError::invalid(format!("Charge {charge_id} has not been paid."), Some("charge")));
     }
     if charge.disputed {
-        return Err(ApiError::invalid(format!("Charge {charge_id} has been charged back; cannot issue a refund."), None)
-            .with_code("charge_disputed"));
+        return Err(ApiError::invalid(
+            format!("Charge {charge_id} has been charged back; cannot issue a refund."),
+            None,
+        )
+        .with_code("charge_disputed"));
     }
     if left == 0 {
         return Err(ApiError::invalid(format!("Charge {charge_id} has already been refunded."), None)
@@ -137,6 +152,7 @@ pub(crate) fn list(state: &State, call: &Call, of_charge: Option<&str>) -> Resul
     // A charge's customer narrows the search.
     let customer = charge.and_then(|id| state.charges.get(id)).map(|charge| charge.customer.clone());
     paging::page(state, &state.refunds, call, customer.as_deref(), |refund| {
-        charge.is_none_or(|charge| refund.charge == charge) && intent.is_none_or(|intent| refund.payment_intent == intent)
+        charge.is_none_or(|charge| refund.charge == charge)
+            && intent.is_none_or(|intent| refund.payment_intent == intent)
     })
 }

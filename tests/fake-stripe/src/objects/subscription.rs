@@ -123,9 +123,10 @@ impl Subscription {
 
     /// The period of all items, which is what the old shape shows: that of the item which is first to end.
     pub(crate) fn period(&self) -> (i64, i64) {
-        self.items.iter().min_by_key(|item| item.period_end).map_or((self.created, self.created), |item| {
-            (item.period_start, item.period_end)
-        })
+        self.items
+            .iter()
+            .min_by_key(|item| item.period_end)
+            .map_or((self.created, self.created), |item| (item.period_start, item.period_end))
     }
 
     /// When it ends if it is to end with its period.
@@ -143,11 +144,12 @@ impl Subscription {
             "created": item.created,
             "discounts": [],
             "metadata": item.metadata,
-            "plan": price.map(|price| price.render_plan(state)),
-            "price": price.map(|price| price.render(state, shape)),
             "subscription": self.id,
             "tax_rates": [],
         });
+        // Moved in rather than named in the macro, which would copy them.
+        value["plan"] = price.map_or(Value::Null, |price| price.render_plan(state));
+        value["price"] = price.map_or(Value::Null, |price| price.render(state, shape));
         if !metered {
             value["quantity"] = json!(item.quantity);
         }
@@ -201,7 +203,6 @@ impl Row for Subscription {
             "discounts": [],
             "ended_at": self.ended_at,
             "invoice_settings": { "account_tax_ids": null, "issuer": { "type": "self" } },
-            "items": list(items, &format!("/v1/subscription_items?subscription={}", self.id)),
             "latest_invoice": self.latest_invoice,
             "livemode": state.config.livemode,
             "metadata": self.metadata,
@@ -227,6 +228,7 @@ impl Row for Subscription {
             "trial_settings": { "end_behavior": { "missing_payment_method": self.missing_payment_method.as_str() } },
             "trial_start": self.trial_start,
         });
+        value["items"] = list(items, &format!("/v1/subscription_items?subscription={}", self.id));
         match shape {
             Shape::New => value["billing_schedules"] = json!([]),
             Shape::Old => {

@@ -103,8 +103,11 @@ pub(crate) fn create(state: &mut State, call: &Call) -> Result<Value, ApiError> 
     let params = &call.params;
     let url = params.required("url")?;
     if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err(ApiError::invalid("Invalid URL: An explicit scheme (such as https) must be provided.", Some("url"))
-            .with_code("url_invalid"));
+        return Err(ApiError::invalid(
+            "Invalid URL: An explicit scheme (such as https) must be provided.",
+            Some("url"),
+        )
+        .with_code("url_invalid"));
     }
     let enabled_events: Vec<String> = params.texts("enabled_events").into_iter().map(str::to_owned).collect();
     if enabled_events.is_empty() {

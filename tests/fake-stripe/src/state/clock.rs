@@ -38,7 +38,10 @@ impl Clock {
 }
 
 /// The real time in Unix seconds.
-#[expect(clippy::disallowed_methods, reason = "the fake is a program of its own, and this is its one look at the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the fake is a program of its own, and this is its one look at the clock"
+)]
 pub(crate) fn real_now() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -100,7 +103,7 @@ pub(crate) fn next_boundary(anchor: i64, interval: Interval, count: u32, time: i
     };
     // A month is at most 31 days, so this many steps are surely behind; a few more reach the boundary.
     let surely_behind = u32::try_from((time - anchor) / (31 * DAY)).unwrap_or(0) / months;
-    (surely_behind..)
+    (surely_behind..u32::MAX)
         .map(|step| add_months(anchor, step * months))
         .find(|boundary| *boundary > time)
         .unwrap_or(i64::MAX)
@@ -132,6 +135,10 @@ mod tests {
         assert_eq!(next_boundary(anchor, Interval::Year, 1, anchor), at("2025-02-28T00:00:00Z"));
         assert_eq!(next_boundary(anchor, Interval::Year, 1, at("2027-03-01T00:00:00Z")), at("2028-02-29T00:00:00Z"));
         assert_eq!(next_boundary(anchor, Interval::Week, 2, anchor + 14 * DAY), anchor + 28 * DAY);
-        assert_eq!(next_boundary(anchor, Interval::Month, 1, anchor - 1), anchor, "an anchor ahead is the first boundary");
+        assert_eq!(
+            next_boundary(anchor, Interval::Month, 1, anchor - 1),
+            anchor,
+            "an anchor ahead is the first boundary"
+        );
     }
 }

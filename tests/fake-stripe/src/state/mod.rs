@@ -91,6 +91,8 @@ pub(crate) struct State {
     /// Positions of events that are collected and not yet taken.
     pub(crate) collected: Vec<usize>,
     pub(crate) jobs: Jobs,
+    /// The type of event that is not told just now.
+    pub(crate) muted: Option<&'static str>,
     /// The call that is being answered, for `event.request`.
     pub(crate) request: Option<RequestOrigin>,
     pub(crate) kept: HashMap<String, Kept>,
@@ -137,6 +139,7 @@ impl State {
             events: Table::default(),
             collected: Vec::new(),
             jobs: Jobs::default(),
+            muted: None,
             request: None,
             kept: HashMap::new(),
             faults: Faults::default(),
@@ -158,10 +161,9 @@ impl State {
     /// The shape of the next event, or of an answer to a call that names no version.
     pub(crate) fn event_shape(&mut self) -> Shape {
         match self.config.event_shape {
-            EventShape::New => Shape::New,
             EventShape::Old => Shape::Old,
             EventShape::Mixed if self.random.chance(0.5) => Shape::Old,
-            EventShape::Mixed => Shape::New,
+            EventShape::New | EventShape::Mixed => Shape::New,
         }
     }
 

@@ -69,6 +69,10 @@ impl<T: Row> Table<T> {
         &self.rows[position]
     }
 
+    pub(crate) fn get_mut_at(&mut self, position: usize) -> Option<&mut T> {
+        self.rows.get_mut(position)
+    }
+
     /// All rows, oldest first.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.rows.iter()

@@ -115,7 +115,7 @@ fn of_several_subscriptions_the_highest_counts_and_the_end_of_one_leaves_the_oth
     );
     let second = second.expect("a second one")["id"].as_str().expect("an id").to_owned();
     scene.gate.await_plan(&ada.account, Some("team"));
-    scene.stripe.fake().act(&second, Action::CancelNow).expect("it ends");
+    scene.stripe.fake().act(&second, &Action::CancelNow).expect("it ends");
     scene.gate.await_plan(&ada.account, Some("pro"));
     scene.gate.get("/events/1", &ada.key).expect(200);
 }

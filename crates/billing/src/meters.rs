@@ -1,0 +1,423 @@
+//! Metered use, from the ledger to whoever bills it: each unit once, in its period.
+//!
+//! The store plans what is to be told, one row a call, from what the ledger holds and what was planned before. Here each
+//! row is tried under its identifier until it is known to have arrived, or is known never to. Before a row is tried that
+//! is noted, so that a process that dies in between leaves a row that the next one tries again under the same identifier.
+//! An identifier protects for a day: what is older is asked for first. How sums compare is `reconcile`'s.
+
+mod place;
+mod sink;
+
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use tollgate_domain::{DAY_US, HOUR_US, MINUTE_US, Timestamp};
+use tokio::sync::watch;
+use tollgate_store::{AdminStore, Fence, Fenced, MeterSend, SendOutcome, SentUse, StoreError};
+
+pub use sink::{MeterEvent, MeterSink, NoMeters, StripeMeters, TellError};
+
+pub(crate) use place::{is_too_old, minutes};
+
+use crate::api::ApiError;
+use crate::stats::{add, count};
+use crate::worker::stopped;
+use crate::{Billing, BillingError};
+use place::Place;
+
+/// Sends that are planned in one transaction.
+const PLAN_BATCH: u32 = 500;
+/// Sends that one pass plans, and tells: at some milliseconds each they take seconds, in which the lease does not run out.
+const PASS_SENDS_MAX: u64 = 4_000;
+/// Sends that are noted, told and settled together.
+const CHUNK: u32 = 128;
+/// Calls under way at a time. At 100 ms each they are 160 a second, where Stripe takes a thousand.
+const CALLS_AT_ONCE: usize = 16;
+/// What most passes look back over for use that changed: use comes minutes late while a gateway catches up.
+const LOOK_BACK_US: i64 = HOUR_US;
+/// What some look back over: use that a gateway kept while it was cut off comes as of when it was counted.
+pub(crate) const LOOK_FAR_BACK_US: i64 = 65 * DAY_US;
+/// How often the longer look is taken.
+const LOOK_FAR_EVERY_US: i64 = 15 * MINUTE_US;
+
+/// How long the loop rests between passes, and after one that left something to do at once.
+const IDLE: Duration = Duration::from_mins(1);
+const BUSY: Duration = Duration::from_millis(200);
+
+/// What a pass over metered use did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MeterPass {
+    /// Sends that were planned.
+    pub planned: u64,
+    /// Sends that arrived.
+    pub sent: u64,
+    /// Sends that are tried again later.
+    pub retried: u64,
+    /// Sends that were given up.
+    pub given_up: u64,
+    /// Whether more is to be done at once.
+    pub has_more: bool,
+}
+
+/// What is remembered between passes. Forgetting it costs one longer look.
+#[derive(Debug)]
+pub(crate) struct MeterMemory {
+    /// When the longer look was last taken, in microseconds since the epoch.
+    looked_far_us: AtomicI64,
+}
+
+impl Default for MeterMemory {
+    fn default() -> Self {
+        Self { looked_far_us: AtomicI64::new(i64::MIN) }
+    }
+}
+
+impl Billing {
+    /// Whoever bills use, by the settings.
+    pub(crate) fn meter_sink(&self) -> Box<dyn MeterSink> {
+        if self.deps.stripe.meters.is_empty() {
+            return Box::new(NoMeters);
+        }
+        Box::new(StripeMeters::new(self.api.clone(), &self.deps.stripe))
+    }
+
+    /// Tells of metered use until told to stop, while this is the process that works on billing.
+    pub(crate) async fn run_meters(&self, mut stop: watch::Receiver<bool>) {
+        if self.deps.stripe.meters.is_empty() {
+            return;
+        }
+        let mut rest = BUSY;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stopped(&mut stop) => return,
+            }
+            // Given up anywhere, a pass leaves nothing that the next one does not find.
+            let passed = tokio::select! {
+                passed = self.meter_if_working() => passed,
+                () = stopped(&mut stop) => return,
+            };
+            rest = match passed {
+                Ok(pass) if pass.has_more => BUSY,
+                Ok(_) | Err(BillingError::Lost) => IDLE,
+                Err(error) => {
+                    tracing::warn!(%error, "metered use waits: the store failed");
+                    IDLE
+                }
+            };
+        }
+    }
+
+    async fn meter_if_working(&self) -> Result<MeterPass, BillingError> {
+        match self.fence().await? {
+            Some(fence) => self.meter_once(fence, self.deps.clock.now()).await,
+            None => Ok(MeterPass::default()),
+        }
+    }
+
+    /// Plans what is to be told of metered use, and tells what is due; to be called every minute or so, and again at once
+    /// where more is left. Nothing is lost or told twice by a call that is given up at any point.
+    ///
+    /// # Errors
+    /// The store does not answer, or another process works on billing. What Stripe does not answer or refuses is noted
+    /// with its send.
+    pub async fn meter_once(&self, fence: Fence, now: Timestamp) -> Result<MeterPass, BillingError> {
+        self.meter_with(&*self.meter_sink(), fence, now).await
+    }
+
+    pub(crate) async fn meter_with(
+        &self,
+        sink: &dyn MeterSink,
+        mut fence: Fence,
+        now: Timestamp,
+    ) -> Result<MeterPass, BillingError> {
+        let mut pass = MeterPass::default();
+        if sink.billed().is_empty() {
+            return Ok(pass);
+        }
+        self.plan_use(sink, fence, now, &mut pass).await?;
+        while pass.sent + pass.retried + pass.given_up < PASS_SENDS_MAX {
+            let now = self.deps.clock.now().max(now);
+            let due = self.deps.store.due_sends(now, CHUNK).await?;
+            if due.is_empty() {
+                return Ok(pass);
+            }
+            // A chunk may take longer than a lease lasts, where Stripe hangs.
+            fence = self.fence().await?.ok_or(BillingError::Lost)?;
+            let chunk = self.tell_chunk(sink, fence, due, now).await?;
+            self.count_chunk(&chunk, &mut pass);
+            if chunk.answers.are_in_vain() {
+                return Ok(pass);
+            }
+        }
+        pass.has_more = true;
+        Ok(pass)
+    }
+
+    /// Has the next pass take the longer look.
+    pub(crate) fn look_far_next(&self) {
+        self.meters.looked_far_us.store(i64::MIN, Relaxed);
+    }
+
+    async fn plan_use(
+        &self,
+        sink: &dyn MeterSink,
+        fence: Fence,
+        now: Timestamp,
+        pass: &mut MeterPass,
+    ) -> Result<(), BillingError> {
+        let looked_far = Timestamp::from_micros(self.meters.looked_far_us.load(Relaxed));
+        let looks_far = now.micros_since(looked_far) >= LOOK_FAR_EVERY_US || looked_far > now;
+        let since = now.plus_micros(if looks_far { -LOOK_FAR_BACK_US } else { -LOOK_BACK_US });
+        while pass.planned < PASS_SENDS_MAX {
+            let planned = self.deps.store.plan_sends(fence, sink.billed(), since, now, PLAN_BATCH).await?;
+            let planned = self.unless_lost(planned).await?;
+            pass.planned += planned;
+            if planned < u64::from(PLAN_BATCH) {
+                if looks_far {
+                    self.meters.looked_far_us.store(now.as_micros(), Relaxed);
+                }
+                return Ok(());
+            }
+        }
+        pass.has_more = true;
+        Ok(())
+    }
+
+    /// What was written, unless another process has taken the lease.
+    pub(crate) async fn unless_lost<T>(&self, fenced: Fenced<T>) -> Result<T, BillingError> {
+        match fenced {
+            Fenced::Done(written) => Ok(written),
+            Fenced::Lost => {
+                self.lost().await;
+                Err(BillingError::Lost)
+            }
+        }
+    }
+
+    /// Tells sends that are due, and settles them.
+    async fn tell_chunk(
+        &self,
+        sink: &dyn MeterSink,
+        fence: Fence,
+        due: Vec<MeterSend>,
+        now: Timestamp,
+    ) -> Result<Chunk, BillingError> {
+        let store = &*self.deps.store;
+        let mut chunk = Chunk::default();
+        let mut to_tell = Vec::new();
+        let decisions = due.into_iter().map(|send| async move {
+            let decision = decide(store, sink, &send, now).await?;
+            Ok::<_, StoreError>((send, decision))
+        });
+        for decided in stream::iter(decisions).buffer_unordered(CALLS_AT_ONCE).collect::<Vec<_>>().await {
+            match decided? {
+                (send, Decision::Tell(at)) => to_tell.push((send, at)),
+                (send, Decision::Settle(outcome)) => chunk.settled.push((send, outcome)),
+                (send, Decision::Unanswered(error)) => {
+                    chunk.answers.add(error.is_about_stripe());
+                    let outcome = unanswered(&send, &error, now);
+                    chunk.settled.push((send, outcome));
+                }
+            }
+        }
+        let tries: Vec<_> = to_tell.iter().map(|(send, at)| (send.identifier.clone(), *at)).collect();
+        if !tries.is_empty() {
+            let noted = store.note_tries(fence, &tries, now).await?;
+            self.unless_lost(noted).await?;
+        }
+        let calls = to_tell.into_iter().map(|(send, at)| async move {
+            let told = sink.tell(&event(&send, at)).await;
+            (send, told)
+        });
+        for (send, told) in stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).collect::<Vec<_>>().await {
+            chunk.answers.add(told.as_ref().is_err_and(TellError::is_about_stripe));
+            let outcome = outcome(&send, told, now);
+            chunk.settled.push((send, outcome));
+        }
+        let rows: Vec<_> =
+            chunk.settled.iter().map(|(send, outcome)| (send.identifier.clone(), outcome.clone())).collect();
+        let settled = store.settle_sends(fence, &rows, now).await?;
+        self.unless_lost(settled).await?;
+        Ok(chunk)
+    }
+
+    fn count_chunk(&self, chunk: &Chunk, pass: &mut MeterPass) {
+        for (send, outcome) in &chunk.settled {
+            match outcome {
+                SendOutcome::Sent => {
+                    pass.sent += 1;
+                    self.stats.meter_units_sent.fetch_add(send.units, Relaxed);
+                }
+                SendOutcome::Retry { .. } => pass.retried += 1,
+                SendOutcome::Failed { note } => {
+                    pass.given_up += 1;
+                    count(&self.stats.meter_given_up);
+                    let (account, send) = (&send.account, &send.identifier);
+                    tracing::error!(%account, send, note, "metered use is not billed: it was given up");
+                }
+            }
+        }
+        // One line for all: where Stripe is away, they all say the same.
+        let notes = chunk.settled.iter().filter_map(|(_, outcome)| match outcome {
+            SendOutcome::Retry { note, .. } => Some(note),
+            SendOutcome::Sent | SendOutcome::Failed { .. } => None,
+        });
+        if let Some(note) = notes.clone().next() {
+            let sends = notes.count();
+            add(&self.stats.meter_failed, sends);
+            tracing::warn!(sends, note, "metered use was not told and is told again later");
+        }
+    }
+}
+
+/// What became of sends that were told together.
+#[derive(Default)]
+struct Chunk {
+    settled: Vec<(MeterSend, SendOutcome)>,
+    answers: Answers,
+}
+
+/// What is to be done about a send now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// It is told, at this second.
+    Tell(Timestamp),
+    /// Stripe is asked whether it has it; if it has not, it is told at this second, or given up where there is none.
+    Ask(Option<Timestamp>),
+    /// It is settled without being told.
+    Settle(SendOutcome),
+}
+
+/// What is to be done about a send.
+fn step(send: &MeterSend, now: Timestamp) -> Step {
+    match place::place(send.at, send.period, now) {
+        Place::NotYet(at) => Step::Settle(SendOutcome::Retry { at, note: "its period has not begun yet".into() }),
+        Place::TooOld if send.first_tried_at.is_some() => Step::Ask(None),
+        Place::TooOld => Step::Settle(too_old()),
+        Place::At(at) if place::is_doubtful(send.first_tried_at, now) => Step::Ask(Some(at)),
+        Place::At(at) => Step::Tell(at),
+    }
+}
+
+fn too_old() -> SendOutcome {
+    SendOutcome::Failed {
+        note: "its period ended over 35 days ago, and Stripe takes nothing so old: invoice it by hand, or let it be"
+            .into(),
+    }
+}
+
+/// Whether a send that was tried long ago has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Arrived,
+    Absent,
+    Unclear,
+}
+
+/// Compares what the sink has of a period with what is known to have been sent, where a send of so many units is in doubt.
+fn verdict(told: i64, known: SentUse, units: u64) -> Verdict {
+    let difference = i128::from(told) - i128::from(known.sent);
+    if difference == 0 {
+        Verdict::Absent
+    } else if difference == i128::from(units) || difference == i128::from(known.doubtful) {
+        Verdict::Arrived
+    } else {
+        Verdict::Unclear
+    }
+}
+
+/// Whether Stripe answers at all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    asked: u32,
+    in_vain: u32,
+}
+
+impl Answers {
+    fn add(&mut self, is_in_vain: bool) {
+        self.asked += 1;
+        self.in_vain += u32::from(is_in_vain);
+    }
+
+    /// Nothing that was asked got an answer of its own, so that the next would get none either.
+    fn are_in_vain(self) -> bool {
+        self.asked > 0 && self.asked == self.in_vain
+    }
+}
+
+/// What is done about a send, once Stripe was asked where that had to be.
+enum Decision {
+    Tell(Timestamp),
+    Settle(SendOutcome),
+    Unanswered(ApiError),
+}
+
+async fn decide(
+    store: &dyn AdminStore,
+    sink: &dyn MeterSink,
+    send: &MeterSend,
+    now: Timestamp,
+) -> Result<Decision, StoreError> {
+    let at = match step(send, now) {
+        Step::Tell(at) => return Ok(Decision::Tell(at)),
+        Step::Settle(outcome) => return Ok(Decision::Settle(outcome)),
+        Step::Ask(at) => at,
+    };
+    let told = match sink.told(&send.event_name, &send.customer, send.period).await {
+        Ok(told) => told,
+        Err(error) => return Ok(Decision::Unanswered(error)),
+    };
+    let known = store.sent_between(send.account, send.meter.as_ref(), minutes(send.period)).await?;
+    Ok(match (verdict(told, known, send.units), at) {
+        (Verdict::Arrived, _) => Decision::Settle(SendOutcome::Sent),
+        (Verdict::Absent, Some(at)) => Decision::Tell(at),
+        (Verdict::Absent, None) => Decision::Settle(too_old()),
+        (Verdict::Unclear, _) => Decision::Settle(SendOutcome::Failed { note: unclear(told, known, send) }),
+    })
+}
+
+/// What becomes of a send of which Stripe did not tell whether it has arrived.
+fn unanswered(send: &MeterSend, error: &ApiError, now: Timestamp) -> SendOutcome {
+    let note = format!("whether it arrived is not known. {error}");
+    match error {
+        ApiError::Refused { .. } if !error.is_about_stripe() => SendOutcome::Failed { note },
+        _ => SendOutcome::Retry { at: place::again_at(now, send.attempts), note },
+    }
+}
+
+fn event(send: &MeterSend, at: Timestamp) -> MeterEvent {
+    MeterEvent {
+        event_name: send.event_name.clone(),
+        customer: send.customer.clone(),
+        units: send.units,
+        identifier: send.identifier.clone(),
+        at,
+    }
+}
+
+fn outcome(send: &MeterSend, told: Result<(), TellError>, now: Timestamp) -> SendOutcome {
+    match told {
+        Ok(()) => SendOutcome::Sent,
+        Err(error @ (TellError::Unknown(_) | TellError::Later(_))) => {
+            SendOutcome::Retry { at: place::again_at(now, send.attempts), note: error.to_string() }
+        }
+        Err(TellError::Refused(says)) => SendOutcome::Failed {
+            note: format!("{says}. Once that is mended, `tollgate reconcile --fix` sends it again"),
+        },
+    }
+}
+
+fn unclear(told: i64, known: SentUse, send: &MeterSend) -> String {
+    let (units, sent, customer, period) = (send.units, known.sent, &send.customer, send.period);
+    format!(
+        "whether it arrived cannot be told: of {customer} Stripe has {told} units from {} to {}, {sent} are known to have \
+         been sent, and this is {units} more. Compare with the meter's events at Stripe; were they not sent, `tollgate \
+         reconcile --fix` sends them once the rest agrees",
+        period.start, period.end
+    )
+}
+
+#[cfg(test)]
+mod tests;
