@@ -17,12 +17,14 @@ use tokio::sync::Notify;
 use tollgate_admin_api::{
     AdminDeps, MailError, Mailer, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken, router,
 };
-use tollgate_config::{JwtKeys, Live, Policy, Settings};
+use tollgate_billing::{Billing, BillingDeps};
+use tollgate_config::{JwtKeys, Live, Policy, Secret, Settings, StripeConfig};
 use tollgate_domain::limit::Debit;
 use tollgate_domain::{
     AccountId, Bucket, Clock, KeyId, MeterName, NodeId, Period, Plan, PlanName, PlanTable, Price, Quota, Rate,
     RouteName, SECOND_US, StatusClass, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally, Window, default_burst,
 };
+use tollgate_fake_stripe::{ClockStart, FakeConfig, FakeStripe, NewPrice};
 use tollgate_identity::{Verifier, VerifierSettings};
 use tollgate_limiter::{InProcess, InProcessSettings, Limiter, Subject};
 use tollgate_store::{AdminStore, Change, ChangeSink, SeedQuery, SqliteStore, Store};
@@ -268,7 +270,15 @@ pub(crate) struct Plane {
     pub(crate) limiter: Arc<InProcess>,
     pub(crate) nodes: Arc<ListedNodes>,
     pub(crate) post: Arc<PostOffice>,
+    /// Where it sells.
+    pub(crate) shop: Option<Shop>,
     _folder: TempDir,
+}
+
+/// What speaks with Stripe, and what stands in for Stripe. Both clocks stand at noon.
+pub(crate) struct Shop {
+    pub(crate) stripe: FakeStripe,
+    pub(crate) billing: Arc<Billing>,
 }
 
 impl Plane {
@@ -279,15 +289,37 @@ impl Plane {
 
     /// One with these settings.
     pub(crate) async fn with(settings: Settings) -> Self {
-        Self::made(settings, true).await
+        Self::made(settings, true, None).await
     }
 
     /// One that can mail nothing.
     pub(crate) async fn without_mail() -> Self {
-        Self::made(Settings::default(), false).await
+        Self::made(Settings::default(), false, None).await
     }
 
-    async fn made(settings: Settings, has_mail: bool) -> Self {
+    /// One that sells `pro` and `team` by a Stripe of its own.
+    pub(crate) async fn selling() -> Self {
+        Self::selling_with(|_| {}).await
+    }
+
+    /// The same with other settings of Stripe's.
+    pub(crate) async fn selling_with(change: impl FnOnce(&mut StripeConfig)) -> Self {
+        let config = FakeConfig { clock: ClockStart::Fixed(NOON.as_secs()), ..FakeConfig::default() };
+        let stripe = FakeStripe::start(config).expect("a stand-in");
+        for (id, product, unit_amount) in [("price_pro", "Pro", 2_900), ("price_team", "Team", 9_900)] {
+            stripe.price(NewPrice { id, product, unit_amount, ..NewPrice::default() });
+        }
+        let secrets = vec![Secret::new(stripe.webhook_secret())];
+        let mut settings = Settings::default();
+        let mut config = StripeConfig::new(Secret::new(stripe.api_key()), secrets);
+        config.livemode = false;
+        config.api_base = stripe.url().parse().expect("a URL");
+        change(&mut config);
+        settings.billing.stripe = Some(config);
+        Self::made(settings, true, Some(stripe)).await
+    }
+
+    async fn made(settings: Settings, has_mail: bool, stripe: Option<FakeStripe>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Arc::new(SqliteStore::open(&folder.path().join("tollgate.db")).await.expect("a store"));
         let clock = Arc::new(TestClock::new(NOON));
@@ -297,6 +329,18 @@ impl Plane {
         let nodes = Arc::new(ListedNodes::default());
         let post = Arc::new(PostOffice::default());
         let verifier = verifier(&settings);
+        let shop = stripe.map(|stripe| {
+            let billing = Billing::new(BillingDeps {
+                store: Arc::clone(&store) as Arc<dyn AdminStore>,
+                live: Arc::clone(&live),
+                stripe: settings.billing.stripe.clone().expect("it sells"),
+                public_base: tollgate_admin_api::public_base(&settings),
+                changes: Arc::clone(&heard) as Arc<dyn ChangeSink>,
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                holder: "tests".into(),
+            });
+            Shop { stripe, billing: billing.expect("good settings") }
+        });
         let router = router(AdminDeps {
             store: Arc::clone(&store) as Arc<dyn AdminStore>,
             live: Arc::clone(&live),
@@ -309,8 +353,9 @@ impl Plane {
             nodes: Arc::clone(&nodes) as Arc<dyn Nodes>,
             verifier,
             mailer: has_mail.then(|| Arc::clone(&post) as Arc<dyn Mailer>),
+            billing: shop.as_ref().map(|shop| Arc::clone(&shop.billing)),
         });
-        Self { router, store, live, clock, heard, limiter, nodes, post, _folder: folder }
+        Self { router, store, live, clock, heard, limiter, nodes, post, shop, _folder: folder }
     }
 
     /// Sends a request as it is.
@@ -493,7 +538,8 @@ fn verifier(settings: &Settings) -> Option<Arc<Verifier>> {
     Some(Arc::new(Verifier::new(settings, None)))
 }
 
-/// `public`, `free` (no API, the default), `pro` (bucket, window, quota, two keys), `team` (nothing but a feature).
+/// `public`, `free` (no API, the default), `pro` (bucket, window, quota, two keys), `team` (nothing but a feature); the
+/// last two are sold.
 pub(crate) fn policy() -> Policy {
     let plan = |name: &str| Plan::unlimited(PlanName::new(name).expect("a good name"));
     let rate = |text: &str| Rate::parse(text).expect("a good rate");
@@ -516,7 +562,12 @@ pub(crate) fn policy() -> Policy {
     pro.limits.quota.limit = Some(10_000);
     let tokens = MeterName::new("tokens").expect("a good name");
     pro.meters.insert(tokens, Quota { limit: Some(1_000_000) });
-    let team = Plan { rank: 2, features: ["llm".to_owned()].into(), ..plan("team") };
+    let team = Plan {
+        rank: 2,
+        features: ["llm".to_owned()].into(),
+        stripe_prices: vec!["price_team".into()],
+        ..plan("team")
+    };
     let plans = PlanTable::new([public, free, pro, team], PlanName::new("free"));
     Policy { plans, ..Policy::default() }
 }

@@ -1,6 +1,7 @@
 //! The control plane as its callers see it: one file a URL, against a real store in a folder of its own.
 
 mod admin;
+mod billing;
 mod credit;
 mod errors;
 mod events;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tollgate_config::{KeysConfig, Settings};
 
 use self::schema::conforms;
-use crate::harness::{Answer, Plane, SignIn, TOKEN};
+use crate::harness::{Answer, NOON, Plane, SignIn, TOKEN};
 
 /// Methods that a path may have.
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
@@ -142,23 +142,27 @@ struct World {
     plane: Plane,
     ada: SignIn,
     key: String,
+    /// An event in the inbox.
+    event: String,
 }
 
 impl World {
     async fn new() -> Self {
-        let plane = Plane::start().await;
-        plane.post("/accounts", json!({ "email": "ada@example.com", "plan": "pro" })).await.expect(201);
+        let plane = Plane::selling().await;
         let ada = plane.sign_in("ada@example.com").await;
+        plane.subscribe(&ada.account, "ada@example.com", "price_pro").await;
+        let events = plane.get("/webhooks").await.expect(200);
+        let event = events["items"][0]["id"].as_str().expect("an id").to_owned();
         let made = plane.key("ada@example.com", "pro").await;
         let (account, key) = (made["account"].as_str().expect("an id"), made["id"].as_str().expect("an id"));
         plane.record(account, key, 50, 60).await;
-        Self { ada, key: key.to_owned(), plane }
+        Self { ada, key: key.to_owned(), event, plane }
     }
 
     /// Makes a call as the document describes it, by the best proof it takes.
     async fn call(&self, method: &str, path: &str, operation: &Map<String, Value>, body: Option<Value>) -> Answer {
-        let target =
-            path.replace("{account}", &self.ada.account).replace("{key}", &self.key).replace("{id}", &self.key);
+        let target = path.replace("{account}", &self.ada.account).replace("{event}", &self.event);
+        let target = target.replace("{key}", &self.key).replace("{id}", &self.key);
         assert!(!target.contains('{'), "{path}: what stands in its place?");
         let ways: Vec<&str> = operation
             .get("security")
@@ -178,6 +182,11 @@ impl World {
         let mut request = Request::builder().method(method.to_uppercase().as_str()).uri(target);
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if path == "/stripe/webhook" {
+            let text = body.as_ref().map(Value::to_string).unwrap_or_default();
+            let secret = self.plane.shop().stripe.webhook_secret();
+            request = request.header("stripe-signature", sign(text.as_bytes(), &secret, NOON.as_secs()));
         }
         let body = match body {
             Some(body) if kind == "application/x-www-form-urlencoded" => {
@@ -248,10 +257,11 @@ async fn examples_are_valid_work_and_are_answered_as_described() {
     }
 }
 
-/// What an example ends in: success, but for the report of use by somebody who has signed in and nodes that nobody lists.
+/// What an example ends in: success, but for nodes that nobody lists and somebody who has a subscription already.
 fn expected_statuses(name: &str) -> &'static [u16] {
     match name {
         "get /admin/v1/nodes" => &[503],
+        "post /v1/billing/checkout" => &[409],
         _ => &[200, 201, 202, 204],
     }
 }

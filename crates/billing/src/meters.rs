@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use tollgate_domain::{DAY_US, HOUR_US, MINUTE_US, Timestamp};
 use tokio::sync::watch;
+use tollgate_domain::{DAY_US, HOUR_US, MINUTE_US, Timestamp};
 use tollgate_store::{AdminStore, Fence, Fenced, MeterSend, SendOutcome, SentUse, StoreError};
 
 pub use sink::{MeterEvent, MeterSink, NoMeters, StripeMeters, TellError};

@@ -19,8 +19,9 @@ mod store;
 mod subscription_form;
 
 pub use billing::{
-    Applied, BILLING_LEASE, BilledPeriod, BilledUse, Billing, CustomerFacts, EventQuery, EventState, Fence, Fenced, InboxEvent,
-    InboxState, Linked, MeterSend, NewEvent, Outcome, SendOutcome, SendState, SentUse, Settled, SumDifference, SumOf,
+    Applied, BILLING_LEASE, BilledPeriod, BilledUse, Billing, CustomerFacts, EventQuery, EventState, Fence, Fenced,
+    InboxEvent, InboxState, Linked, MeterSend, NewEvent, Outcome, SendOutcome, SendState, SentUse, Settled,
+    SumDifference, SumOf,
 };
 pub use copy::{CopiedTable, CopyReport, CopyStep, Progress, copy};
 pub use customers::{

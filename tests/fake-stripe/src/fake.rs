@@ -18,7 +18,8 @@ use crate::http::params::Params;
 use crate::http::record::RequestRecord;
 use crate::http::routes::dispatch;
 use crate::http::server::{self, Running};
-use crate::objects::checkout::{self, CheckoutOutcome};
+use crate::objects::checkout::CheckoutOutcome;
+use crate::objects::checkout_outcomes;
 use crate::objects::meter::MeterRecord;
 use crate::objects::payment_method::{Card, set_card};
 use crate::objects::webhook_endpoint;
@@ -212,7 +213,7 @@ impl FakeStripe {
     /// # Errors
     /// Where the session is not open.
     pub fn checkout(&self, session: &str, outcome: CheckoutOutcome) -> Result<(), ApiError> {
-        self.with(|state| checkout::play(state, session, outcome, None))
+        self.with(|state| checkout_outcomes::play(state, session, outcome, None))
     }
 
     /// Lets the delayed payment of a completed session arrive or fail.
@@ -220,7 +221,7 @@ impl FakeStripe {
     /// # Errors
     /// Where the session waits for no payment.
     pub fn async_payment(&self, session: &str, succeeded: bool) -> Result<(), ApiError> {
-        self.with(|state| checkout::async_payment(state, session, succeeded))
+        self.with(|state| checkout_outcomes::async_payment(state, session, succeeded))
     }
 
     /// What a customer's use of a meter adds up to, `from` inclusive, `to` exclusive, in Unix seconds.

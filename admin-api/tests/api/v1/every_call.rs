@@ -43,7 +43,7 @@ fn calls() -> Vec<Call> {
             });
         }
     }
-    assert!(calls.len() >= 12, "the document names them all");
+    assert!(calls.len() >= 19, "the document names them all");
     calls
 }
 
@@ -106,7 +106,8 @@ async fn refused_calls_say_why_and_change_nothing() {
 
 async fn assert_malformed_is_refused(plane: &Plane, call: &Call, path: &str, headers: &[(&str, &str)]) {
     let refused = plane.call(&call.method, path, Some(&json!({ "no_such_field": 1 })), headers).await;
-    assert_eq!(refused.pointers(), ["#/no_such_field"], "{} {path}", call.method);
+    // Beside fields that are missing.
+    assert!(refused.pointers().iter().any(|pointer| pointer == "#/no_such_field"), "{} {path}", call.method);
     let refused = plane.call(&call.method, path, Some(&json!([1])), headers).await;
     assert_eq!(refused.pointers(), ["#"], "{} {path}", call.method);
     for (content_type, body, status, code) in [

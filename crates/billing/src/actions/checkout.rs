@@ -16,7 +16,7 @@ use crate::api::objects::lenient;
 
 /// How an account's taxes are worked out on what it buys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tax {
+pub(super) enum Tax {
     /// By Stripe Tax.
     Automatic,
     /// Not at all.
@@ -71,7 +71,7 @@ impl Billing {
         }
     }
 
-    fn form(&self, account: &Account, customer: &str, order: &Order, holdings: &Holdings, tax: Tax) -> Form {
+    pub(super) fn form(&self, account: &Account, customer: &str, order: &Order, holdings: &Holdings, tax: Tax) -> Form {
         let id = account.id.to_string();
         let mut form: Form = vec![
             field("mode", "subscription"),

@@ -23,8 +23,8 @@ impl Billing {
             None => self.make_customer(account).await?,
         };
         let audit = NewAudit {
-            actor: "owner".into(),
-            action: "account.customer",
+            actor: "customer".into(),
+            action: "billing.customer",
             at: self.now(),
             detail: json!({ "customer": customer.id }),
         };

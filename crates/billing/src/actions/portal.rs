@@ -48,7 +48,7 @@ impl Billing {
     /// The account has bought nothing yet, or Stripe does not do it.
     pub async fn portal(&self, account: &Account) -> Result<Url, ActionError> {
         let customer = account.stripe_customer.as_deref().ok_or(ActionError::NoCustomer)?;
-        let form = vec![field("customer", customer), field("return_url", self.page("/account/billing"))];
+        let form = vec![field("customer", customer), field("return_url", self.return_url())];
         let session = match self.session(&form).await {
             // An account at Stripe has no settings of the portal until somebody saves some in its dashboard.
             Err(refused @ ApiError::Refused { status: 400, .. }) => match self.own_configuration().await? {
@@ -59,6 +59,11 @@ impl Billing {
         };
         let url = session.url.as_deref().and_then(|url| Url::parse(url).ok());
         url.ok_or_else(|| ActionError::misconfigured("the billing portal has no address"))
+    }
+
+    /// Where the portal leads back to: the page of one's own that a buyer who turns back comes to, where there is one.
+    fn return_url(&self) -> String {
+        self.deps.stripe.cancel_url.as_ref().map_or_else(|| self.page("/account/billing"), Url::to_string)
     }
 
     async fn session(&self, form: &Form) -> Result<Session, ApiError> {

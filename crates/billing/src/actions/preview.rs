@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use tollgate_config::ProrationBehavior;
-use tollgate_domain::{Account, Period, PlanName, Timestamp};
+use tollgate_domain::{Account, DAY_US, Period, Plan, PlanName, Timestamp};
 
 use super::change::items;
 use super::holdings::Held;
@@ -110,7 +110,7 @@ impl Billing {
             }
             let order = self.order(plan, price, None).await?;
             let trial_days = self.trial_days(account, &holdings);
-            return Ok(first_purchase(plan.name.clone(), &order, trial_days, self.now()));
+            return Ok(first_purchase(plan, &order, trial_days, self.now()));
         };
         let line = held.bought(&policy.plans)?;
         let order = self.order(plan, price, Some(&line.price)).await?;
@@ -185,17 +185,21 @@ impl Billing {
 }
 
 /// What is bought first costs what its price says; tax and discounts are shown by Checkout, which knows where the buyer is.
-fn first_purchase(plan: PlanName, order: &Order, trial_days: u32, now: Timestamp) -> Preview {
+fn first_purchase(plan: &Plan, order: &Order, trial_days: u32, now: Timestamp) -> Preview {
     let amount = |price: &PriceTag| if price.is_metered() { 0 } else { price.unit_amount.unwrap_or(0) };
-    let trial_us = i64::from(trial_days).saturating_mul(tollgate_domain::DAY_US);
+    let trial_us = i64::from(trial_days).saturating_mul(DAY_US);
+    let name = |price: &PriceTag| {
+        let of_plan = plan.display_name.clone().unwrap_or_else(|| plan.name.to_string());
+        price.nickname.clone().or_else(|| (price.id == order.price.id).then_some(of_plan))
+    };
     let line = |price: &PriceTag| PreviewLine {
-        description: price.nickname.clone(),
+        description: name(price),
         amount: if trial_days > 0 { 0 } else { amount(price) },
         period: None,
     };
     let total = order.prices().map(amount).sum();
     Preview {
-        plan,
+        plan: plan.name.clone(),
         price: order.price.id.clone(),
         currency: order.price.currency.clone(),
         amount_due_now: if trial_days > 0 { 0 } else { total },

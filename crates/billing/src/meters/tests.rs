@@ -1,4 +1,8 @@
-//! What is done about one send, whatever its past.
+//! What is done about one send, whatever its past; beneath, what arrives, whatever happens on the way.
+
+pub(crate) mod harness;
+mod interleavings;
+mod telling;
 
 use tollgate_domain::{AccountId, Period};
 use tollgate_store::SendState;

@@ -118,3 +118,46 @@ async fn tax(look: &Look<'_>) -> Result<State, SetupError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(is_default: bool, mark: &str) -> PortalConfiguration {
+        let id = "bpc_1".to_owned();
+        let metadata = [(SETUP_KEY.to_owned(), mark.to_owned())].into();
+        PortalConfiguration { id, is_default, metadata, livemode: Some(false) }
+    }
+
+    #[test]
+    fn the_portal_is_set_up_where_nobody_did() {
+        for found in [known(true, ""), known(false, PORTAL)] {
+            assert_eq!(portal(&[found], "https://example.com"), State::There { id: "bpc_1".into() });
+        }
+        for others in [vec![], vec![known(false, "somebody else's")]] {
+            let State::Missing(make) = portal(&others, "https://example.com/tollgate") else { panic!("it is missing") };
+            let has = |key: &str, value: &str| make.form.iter().any(|(name, given)| name == key && given == value);
+            assert!(has("default_return_url", "https://example.com/tollgate/account/billing"));
+            assert!(has("features[subscription_cancel][mode]", "at_period_end") && has("metadata[tollgate]", PORTAL));
+            // Plans are changed at Tollgate, which knows operators' plans and what is sold.
+            assert!(!make.form.iter().any(|(name, _)| name.contains("subscription_update")));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_disabled_or_doubled_is_told() {
+        let url = "https://example.com/stripe/webhook";
+        let endpoint = |status: &str, events: &[&str]| Endpoint {
+            id: "we_1".into(),
+            url: url.into(),
+            status: status.into(),
+            enabled_events: events.iter().map(ToString::to_string).collect(),
+            livemode: None,
+        };
+        let all = endpoint("enabled", &["*"]);
+        assert_eq!(webhook(&[all.clone()], url), State::There { id: "we_1".into() });
+        assert!(matches!(webhook(&[all.clone()], "https://elsewhere.example"), State::Missing(_)));
+        assert!(matches!(webhook(&[all.clone(), all.clone()], url), State::Differs { .. }));
+        assert!(matches!(webhook(&[endpoint("disabled", &["*"])], url), State::Differs { .. }));
+    }
+}

@@ -139,24 +139,3 @@ async fn a_running_worker_heeds_what_comes_in_within_a_second_and_stops_when_tol
     tell.send(true).unwrap();
     tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
 }
-
-#[tokio::test]
-async fn zz_measure() {
-    let world = World::new().await;
-    let t = std::time::Instant::now();
-    for at in 0..300 {
-        let account = world.account(&format!("o{at:03}@example.com")).await;
-        world.subscribe(account.id, &["price_pro"]);
-    }
-    eprintln!("made {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    let events = world.fake.take_events();
-    for event in &events { world.deliver(event).await; }
-    eprintln!("delivered {} {:?}", events.len(), t.elapsed());
-    let t = std::time::Instant::now();
-    let w = world.billing.work_once().await.unwrap();
-    eprintln!("worked {w:?} {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    for _ in 0..200 { world.billing.api().get::<serde_json::Value>("/account", &[]).await.unwrap(); }
-    eprintln!("200 gets {:?}", t.elapsed());
-}

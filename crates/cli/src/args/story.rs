@@ -51,7 +51,11 @@ const GOOD: &str = "trial, active, past_due, recovered, canceled, paused, resume
 const STEPS_MAX: usize = 200;
 
 impl Story {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a story.
+    ///
+    /// # Errors
+    /// A step is none; the error names those that are.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.replace('→', "->");
         let steps: Vec<Step> = text.split("->").map(Step::parse).collect::<Result<_, _>>()?;
         if steps.len() > STEPS_MAX {

@@ -124,3 +124,91 @@ fn document(command: &Simulate, seed: u64, plain: &Lived, told: usize, differing
         "differences": differing,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn story(text: &str) -> Story {
+        Story::parse(text).expect("a good story")
+    }
+
+    async fn lived(text: &str, telling: &Telling) -> anyhow::Result<Lived> {
+        crate::client::tests::install_crypto_provider();
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("tollgate.toml");
+        std::fs::write(&file, "[plans.pro]\n")?;
+        let sold = Sold::load(Some(&file))?;
+        let plan = sold.plan(None)?;
+        life::live(&story(text), &sold, &plan, telling).await
+    }
+
+    #[tokio::test]
+    async fn a_failed_card_costs_access_when_grace_is_over_and_not_before_and_paying_brings_it_back() {
+        let text = "trial -> active -> past_due -> wait 604799s -> wait 1s -> recovered -> upgraded team -> canceled";
+        let plain = lived(text, &Telling::Plain).await.expect("it works");
+        let told: Vec<(&str, Option<&str>, u16)> = plain
+            .moments
+            .iter()
+            .map(|moment| (moment.status.as_str(), moment.plan.as_deref(), moment.call))
+            .collect();
+        let expected = [
+            ("trialing", Some("pro"), 200),
+            ("active", Some("pro"), 200),
+            ("past_due", Some("pro"), 200),
+            ("past_due", Some("pro"), 200),
+            ("past_due", None, 402),
+            ("active", Some("pro"), 200),
+            ("active", Some("team"), 200),
+            ("canceled", None, 402),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(plain.moments[2].until.map(|until| until.to_string()).as_deref(), Some("2026-02-08T00:00:00Z"));
+        assert_eq!(plain.told, plain.events);
+        for seed in [1, 2] {
+            let shuffled = lived(text, &Telling::Shuffled(seed)).await.expect("it works");
+            assert!(shuffled.told > shuffled.events && shuffled.events == plain.events);
+            assert_eq!(difference(&story(text), &plain, &shuffled), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_by_the_bank_takes_access_and_a_pause_does_too() {
+        let text = "active -> disputed -> dispute_won -> refunded -> paused -> resumed -> unpaid -> recovered";
+        let plain = lived(text, &Telling::Plain).await.expect("it works");
+        let calls: Vec<u16> = plain.moments.iter().map(|moment| moment.call).collect();
+        assert_eq!(calls, [200, 402, 200, 200, 402, 200, 402, 200]);
+    }
+
+    #[tokio::test]
+    async fn a_step_that_cannot_follow_says_why() {
+        for (text, part) in [
+            ("past_due", "step 1 (`past_due`): there is no subscription yet"),
+            ("active -> recovered", "step 2 (`recovered`): it cannot follow: the subscription is active"),
+            ("active -> upgraded gold", "`gold` is not sold; sold are pro, team"),
+            ("active -> downgraded team", "is not lower than"),
+            ("trial -> refunded", "No charge was paid"),
+        ] {
+            let error = lived(text, &Telling::Plain).await.expect_err(text);
+            let words = format!("{error:#}");
+            assert!(words.contains(part), "{text}: {words}");
+        }
+    }
+
+    #[test]
+    fn lives_that_differ_are_told_with_the_step() {
+        let moment = |call| Moment {
+            at: tollgate_domain::Timestamp::EPOCH,
+            status: "active".into(),
+            plan: Some("pro".into()),
+            call,
+            why: "paid".into(),
+            until: None,
+        };
+        let lived = |calls: [u16; 2]| Lived { moments: calls.map(moment).to_vec(), events: 1, told: 1 };
+        let story = story("active -> wait 1d");
+        assert_eq!(difference(&story, &lived([200, 200]), &lived([200, 200])), None);
+        let words = difference(&story, &lived([200, 200]), &lived([200, 402])).expect("they differ");
+        assert_eq!(words, "after `wait 1d` 200 pro (paid) and 402 pro (paid)");
+    }
+}

@@ -9,8 +9,8 @@ use tollgate_domain::{AccountId, DAY_US, Period, Timestamp};
 use super::{PostgresSettings, PostgresStore};
 use crate::customers::{GroupBy, HistoryQuery, Step};
 use crate::sql::{
-    accounts, billed, differences, events, export, history, inbox, keys, meter_sends, notices, openings, prune, requests,
-    seed, sign_in, subscriptions, uses,
+    accounts, billed, differences, events, export, history, inbox, keys, meter_sends, notices, openings, prune,
+    requests, seed, sign_in, subscriptions, uses,
 };
 use database::{TestDatabase, run_on};
 
@@ -141,10 +141,9 @@ async fn queries_search_an_index_and_scan_no_table() {
     ];
     for (query, expected) in cases {
         let values = (1..20).rev().find(|number| query.contains(&format!("${number}"))).unwrap_or(0);
-        let (query, values) = match query.contains("{list}") {
-            true => (query.replace("IN {list}", &format!("= ANY(${})", values + 1)), values + 1),
-            false => (query.to_owned(), values),
-        };
+        let has_list = query.contains("IN {list}");
+        let query = query.replace("IN {list}", &format!("= ANY(${})", values + 1));
+        let values = values + usize::from(has_list);
         let plan = plan(&database.url, &query, values).await;
         for part in expected {
             assert!(plan.contains(part), "{part} is not in the plan of {query}:\n{plan}");

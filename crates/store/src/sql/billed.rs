@@ -1,5 +1,7 @@
 //! What is to be billed by the ledger, and how much of it Stripe was or is to be told. How it is told is not known here.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 use tollgate_domain::{AccountId, MeterName, Period, SECOND_US, Timestamp};
 
@@ -212,9 +214,11 @@ fn identifier(untold: &Untold) -> String {
     let Untold { account, meter, period, sends, .. } = untold;
     let (start, end) = (period.start.as_micros(), period.end.as_micros());
     let of = format!("{account}|{}|{start}|{end}|{sends}", meter_column(meter.as_ref()));
-    let mut digits: String = Sha256::digest(of).iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.truncate(IDENTIFIER_DIGITS);
-    format!("tg_{digits}")
+    let mut identifier = String::from("tg_");
+    for byte in &Sha256::digest(of)[..IDENTIFIER_DIGITS / 2] {
+        write!(identifier, "{byte:02x}").expect("a string takes every text");
+    }
+    identifier
 }
 
 pub(super) async fn periods(

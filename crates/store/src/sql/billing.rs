@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use tollgate_domain::{Account, AccountId, MeterName, Period, PlanTable, Timestamp};
 
 use super::{
-    Backend, Connection, Mode, SqlStore, apply, batches, billed, differences, in_transaction, inbox, leases, meter_sends,
-    subscriptions,
+    Backend, Connection, Mode, SqlStore, apply, batches, billed, differences, in_transaction, inbox, leases,
+    meter_sends, subscriptions,
 };
 use crate::billing::{
     Applied, BilledPeriod, BilledUse, Billing, CustomerFacts, EventQuery, Fence, Fenced, InboxEvent, InboxState,
@@ -80,12 +80,7 @@ impl<B: Backend> Billing for SqlStore<B> {
         inbox::due_of(&mut connection, subject, now, limit).await
     }
 
-    async fn settle_events(
-        &self,
-        fence: Fence,
-        settled: &[Settled],
-        now: Timestamp,
-    ) -> Result<Fenced<()>, StoreError> {
+    async fn settle_events(&self, fence: Fence, settled: &[Settled], now: Timestamp) -> Result<Fenced<()>, StoreError> {
         in_transaction!(self, |connection| fenced(connection, fence, async |connection| {
             inbox::settle(connection, settled, None, now).await
         }))

@@ -139,35 +139,49 @@ impl Statement {
 pub(crate) fn statement(asked: &HistoryQuery, span: Period, step_us: i64, limit: u32) -> Query {
     let by_dimension = matches!(asked.group_by, GroupBy::Dimension(_)) || !asked.dimensions.is_empty();
     let mut select = if by_dimension { of_events(asked, span, step_us) } else { of_hours(asked, span, step_us) };
+    select.with(" GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT ", i64::from(limit));
+    select.query()
+}
+
+/// What holds for hours and events alike.
+fn filter(select: &mut Statement, asked: &HistoryQuery) {
     if let Some(meter) = &asked.meter {
         select.with(" AND l.meter = ", meter_column(meter.as_ref()));
     }
     if let Some(key) = asked.key {
         select.with(" AND l.key = ", key.to_string());
     }
-    select.with(" GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT ", i64::from(limit));
-    select.query()
 }
 
+/// The hours' rows, added up by the hour first where they lie in that order: then few are left to be sorted by the step.
 fn of_hours(asked: &HistoryQuery, span: Period, step_us: i64) -> Statement {
-    let part = match asked.group_by {
-        GroupBy::Route => "l.route",
-        GroupBy::Key => "l.key",
-        GroupBy::Status => "l.status",
-        GroupBy::Nothing | GroupBy::Dimension(_) => "CAST('' AS TEXT)",
+    let (part, by_hour) = match asked.group_by {
+        GroupBy::Route => ("l.route", None),
+        GroupBy::Status => ("l.status", None),
+        GroupBy::Key => ("l.key", Some(" GROUP BY l.hour_us, l.meter, l.key")),
+        GroupBy::Nothing | GroupBy::Dimension(_) => ("CAST('' AS TEXT)", Some(" GROUP BY l.hour_us, l.meter")),
     };
+    let sums = |of: &str| {
+        let sum = |column: &str| format!("CAST(SUM({of}.{column}) AS BIGINT) AS {column}");
+        ["calls", "units_charged", "units_refunded"].map(sum).join(", ")
+    };
+    let (of, its_part) = if by_hour.is_some() { ("hours", "hours.part") } else { ("l", part) };
     let mut select = Statement::default();
-    select.with("SELECT l.hour_us / ", step_us);
-    select.push(&format!(
-        " * $1 AS at_us, l.meter, {part} AS part, CAST(SUM(l.calls) AS BIGINT) AS calls, \
-         CAST(SUM(l.units_charged) AS BIGINT) AS units_charged, \
-         CAST(SUM(l.units_refunded) AS BIGINT) AS units_refunded FROM usage_hours l"
-    ));
-    select.with(" WHERE l.account = ", asked.account.to_string());
+    select.with(&format!("SELECT {of}.hour_us / "), step_us);
+    select.push(&format!(" * $1 AS at_us, {of}.meter, {its_part} AS part, {} FROM ", sums(of)));
+    if by_hour.is_some() {
+        select.push(&format!("(SELECT l.hour_us, l.meter, {part} AS part, {} FROM ", sums("l")));
+    }
+    select.with("usage_hours l WHERE l.account = ", asked.account.to_string());
     select.with(" AND l.hour_us >= ", span.start.as_micros());
     select.with(" AND l.hour_us < ", span.end.as_micros());
     if let Some(route) = &asked.route {
         select.with(" AND l.route = ", route);
+    }
+    filter(&mut select, asked);
+    if let Some(by_hour) = by_hour {
+        select.push(by_hour);
+        select.push(") hours");
     }
     select
 }
@@ -204,5 +218,6 @@ fn of_events(asked: &HistoryQuery, span: Period, step_us: i64) -> Statement {
         // An event has no route.
         select.push(" AND 1 = 0");
     }
+    filter(&mut select, asked);
     select
 }

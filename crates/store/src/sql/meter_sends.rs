@@ -20,11 +20,7 @@ pub(crate) const DUE: &str = concat!(
     " FROM meter_sends WHERE state = 'pending' AND due_us <= $1 ORDER BY due_us, identifier LIMIT $2"
 );
 
-pub(super) async fn due(
-    connection: &mut Connection,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<MeterSend>, StoreError> {
+pub(super) async fn due(connection: &mut Connection, now: Timestamp, limit: u32) -> Result<Vec<MeterSend>, StoreError> {
     let rows = query(DUE).bind(now.as_micros()).bind(i64::from(limit)).fetch_all(connection).await?;
     rows.iter().map(send).collect()
 }

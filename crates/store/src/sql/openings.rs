@@ -80,8 +80,7 @@ async fn used_before(
     opened: Period,
 ) -> Result<BTreeMap<Option<MeterName>, BTreeMap<Place, i64>>, StoreError> {
     let Period { start, end } = opened;
-    let bound =
-        |text| query(text).bind(account.to_string()).bind(start.as_micros()).bind(end.as_micros());
+    let bound = |text| query(text).bind(account.to_string()).bind(start.as_micros()).bind(end.as_micros());
     let mut sums: BTreeMap<Option<MeterName>, BTreeMap<Place, i64>> = BTreeMap::new();
     for row in &bound(OVERLAPPING).fetch_all(connection).await? {
         let (meter, place, units) = sum(row, "usage_periods")?;

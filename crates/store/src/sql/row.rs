@@ -126,11 +126,7 @@ impl<'r> Fields<'r> {
             let number = || self.row.get::<i64>(name).map(|number| number.to_string());
             self.row.get::<String>(name).or_else(number).unwrap_or_else(|| "?".into())
         };
-        StoreError::Corrupt {
-            table,
-            column,
-            row: self.identity.iter().map(part).collect::<Vec<_>>().join(" "),
-        }
+        StoreError::Corrupt { table, column, row: self.identity.iter().map(part).collect::<Vec<_>>().join(" ") }
     }
 }
 

@@ -7,8 +7,8 @@ use super::SqliteStore;
 use crate::billing::{EventQuery, EventState};
 use crate::customers::{GroupBy, HistoryQuery, Step};
 use crate::sql::{
-    accounts, billed, differences, events, export, history, inbox, keys, meter_sends, notices, openings, prune, requests,
-    seed, sign_in, subscriptions, uses,
+    accounts, billed, differences, events, export, history, inbox, keys, meter_sends, notices, openings, prune,
+    requests, seed, sign_in, subscriptions, uses,
 };
 
 /// A query, and the searches that it is to be made of.
@@ -147,7 +147,10 @@ const BILLING: [Case; 16] = [
     (billed::PERIODS, &["SEARCH a USING INDEX sqlite_autoindex_accounts_1 (id=?)"]),
     (meter_sends::DUE, &["SEARCH meter_sends USING INDEX meter_sends_due (due_us<?)"]),
     (meter_sends::OF_PERIOD, &[]),
-    (meter_sends::BETWEEN, &["SEARCH meter_sends USING INDEX meter_sends_at (account=? AND meter=? AND at_us>? AND at_us<?)"]),
+    (
+        meter_sends::BETWEEN,
+        &["SEARCH meter_sends USING INDEX meter_sends_at (account=? AND meter=? AND at_us>? AND at_us<?)"],
+    ),
     (differences::ACCOUNTS, &["SEARCH accounts USING COVERING INDEX sqlite_autoindex_accounts_1 (id>?)"]),
 ];
 
@@ -199,6 +202,7 @@ fn histories() -> Vec<(String, &'static str)> {
     let key = Some(KeyId::new(Timestamp::EPOCH, [1; 10]));
     vec![
         (by(GroupBy::Nothing, None, &[]), of_account),
+        (by(GroupBy::Key, None, &[]), of_account),
         (by(GroupBy::Route, None, &[]), of_account),
         (by(GroupBy::Status, key, &[]), of_key),
         (by(GroupBy::Dimension("model".into()), None, &[]), of_events),
@@ -209,7 +213,7 @@ fn histories() -> Vec<(String, &'static str)> {
 }
 
 /// Scans of what a query makes itself.
-const PUT_TOGETHER: [&str; 4] = ["SCAN debits", "SCAN chain", "SCAN c", "SCAN CONSTANT ROW"];
+const PUT_TOGETHER: [&str; 5] = ["SCAN debits", "SCAN chain", "SCAN c", "SCAN hours", "SCAN CONSTANT ROW"];
 /// Scans of indexes that hold only what is counted.
 const COUNTED: [&str; 2] = [
     "SCAN webhook_inbox USING COVERING INDEX webhook_inbox_pending",
@@ -228,7 +232,8 @@ async fn plan(store: &SqliteStore, query: &str) -> Vec<String> {
 #[tokio::test]
 async fn queries_search_an_index_and_scan_no_table() {
     let store = SqliteStore::open_in_memory().await.expect("memory opens");
-    let fixed = LEDGER.into_iter().chain(REST).chain(BILLING).map(|(query, searches)| (query.to_owned(), searches.to_vec()));
+    let fixed =
+        LEDGER.into_iter().chain(REST).chain(BILLING).map(|(query, searches)| (query.to_owned(), searches.to_vec()));
     let histories = histories().into_iter().chain(lists()).map(|(query, search)| (query, vec![search]));
     for (query, searches) in fixed.chain(histories) {
         let steps = plan(&store, &query.replace("{list}", "($2)")).await;

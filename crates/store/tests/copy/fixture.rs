@@ -2,14 +2,15 @@
 
 use serde_json::json;
 use tollgate_domain::{
-    AccountId, Ban, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, MeterName, NodeId, Period, Plan, PlanName,
-    PlanTable, RequestRow, RouteName, SECOND_US, StatusClass, Subscription, SubscriptionItem, SubscriptionStatus,
-    Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally, Withheld, WithheldCause,
+    AccountId, Ban, HashedKey, IpRules, KeyHash, KeyId, KeyLimits, MaskedKey, MeterName, NodeId, Period, Plan,
+    PlanName, PlanTable, RequestRow, RouteName, SECOND_US, StatusClass, Subscription, SubscriptionItem,
+    SubscriptionStatus, Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally, Withheld, WithheldCause,
 };
 use tollgate_store::{
-    AdminStore, Applied, AuditQuery, BILLING_LEASE, BilledUse, Channel, Credit, CustomerFacts, EventQuery, Fenced, GroupBy,
-    HistoryQuery, Idempotency, IdempotentAnswer, Identified, ImportedKey, Link, LinkPurpose, NewAccount, NewAudit,
-    NewEvent, NewKey, NewNotice, NoticeKind, Outcome, SeedQuery, SendOutcome, Session, Settled, Step, UsageEvent,
+    AdminStore, Applied, AuditQuery, BILLING_LEASE, BilledUse, Channel, Credit, CustomerFacts, EventQuery, Fenced,
+    GroupBy, HistoryQuery, Idempotency, IdempotentAnswer, Identified, ImportedKey, Link, LinkPurpose, NewAccount,
+    NewAudit, NewEvent, NewKey, NewNotice, NoticeKind, Outcome, SeedQuery, SendOutcome, Session, Settled, Step,
+    UsageEvent,
 };
 
 /// Lines of the ledger, more than are copied at once.

@@ -33,8 +33,12 @@ pub(crate) async fn fill(store: &dyn AdminStore) {
             assigned_plan: None,
             created_at: Timestamp::EPOCH,
         };
-        let audit =
-            NewAudit { actor: "operator".into(), action: "test", at: Timestamp::EPOCH, detail: serde_json::Value::Null };
+        let audit = NewAudit {
+            actor: "operator".into(),
+            action: "test",
+            at: Timestamp::EPOCH,
+            detail: serde_json::Value::Null,
+        };
         store.create_account(&new, &audit).await.expect("the store answers");
     }
     for sequence in 1..=4_u8 {

@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..3_u8, 0..40_u64, 0..40_u64, any::<bool>())
             .prop_map(|(key, units, refunded, late)| Step::Call { key, units, refunded: refunded.min(units), late }),
         3 => (1..900_u64).prop_map(|units| Step::Report { units }),
-        2 => (any::<bool>(), prop::option::of(1..30_u64)).prop_map(|(of_tokens, units)| Step::Credit { of_tokens, units }),
+        1 => (any::<bool>(), prop::option::of(1..30_u64)).prop_map(|(of_tokens, units)| Step::Credit { of_tokens, units }),
         2 => Just(Step::Open),
         1 => Just(Step::Try),
         4 => (1..4_u32).prop_map(|limit| Step::Plan { limit }),
@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
     // Minutes that pass, and what happens then.
-    prop::collection::vec((1..3_000_i64, step()), 0..60)
+    prop::collection::vec((1..2_000_i64, step()), 0..40)
 }
 
 /// A line of the ledger, as the model keeps it.
@@ -70,10 +70,12 @@ struct Model<'s> {
     before: Period,
     /// When the first subscription was made.
     billed_since: Option<Timestamp>,
-    /// When the open period was opened by a paid invoice, unless an operator gave something back since.
+    /// When the open period was opened by a paid invoice.
     counts_from: Option<Timestamp>,
+    /// What an operator gave back of use that was carried over: it stands in the period that was open then, and not in the
+    /// one it was used in, so that it is not told from any later one's that overlaps one of the two.
+    credited: BTreeSet<Option<MeterName>>,
     batches: u64,
-    periods: BTreeSet<Period>,
 }
 
 fn quotas() -> [Option<MeterName>; 2] {
@@ -110,7 +112,6 @@ impl Model<'_> {
 
     fn note(&mut self, meter: Option<MeterName>, period: Period, units: i64) {
         self.lines.push(Used { meter, period, at: self.now, units });
-        self.periods.insert(period);
     }
 
     async fn call(&mut self, key: u8, units: u64, refunded: u64, period: Period) {
@@ -137,8 +138,8 @@ impl Model<'_> {
         if let Credited::Credited { units, .. } = credited
             && units > 0
         {
-            self.note(of, self.open, -signed(units));
-            self.counts_from = None;
+            self.note(of.clone(), self.open, -signed(units));
+            self.credited.insert(of);
         }
     }
 
@@ -155,7 +156,8 @@ impl Model<'_> {
     }
 
     async fn plan(&self, limit: u32) -> u64 {
-        match self.store.plan_sends(self.fence, &billed(), day(-99), self.now, limit).await.expect("the store answers") {
+        match self.store.plan_sends(self.fence, &billed(), day(-99), self.now, limit).await.expect("the store answers")
+        {
             Fenced::Done(planned) => planned,
             Fenced::Lost => panic!("the lease is held"),
         }
@@ -210,7 +212,7 @@ impl Model<'_> {
             }
         }
         let Some(from) = self.counts_from else { return };
-        for meter in quotas() {
+        for meter in quotas().into_iter().filter(|meter| !self.credited.contains(meter)) {
             let used = self.store.used(account_id(1), meter.as_ref(), self.open).await.expect("the store answers");
             let since = self.lines.iter().filter(|line| line.at >= from && line.period.overlaps(&self.open));
             let since: i64 = since.filter(|line| line.meter == meter).map(|line| line.units).sum();
@@ -270,8 +272,8 @@ async fn check(store: &dyn AdminStore, steps: &[(i64, Step)]) {
         before: march(),
         billed_since: None,
         counts_from: None,
+        credited: BTreeSet::new(),
         batches: 0,
-        periods: BTreeSet::new(),
     };
     // Without a customer nothing is billed; with one, once there is a subscription.
     take(store, model.fence, &facts(1, Vec::new()), model.now).await;
@@ -291,7 +293,7 @@ async fn check(store: &dyn AdminStore, steps: &[(i64, Step)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn stripe_is_told_what_is_owed_to_the_unit(steps in steps()) {

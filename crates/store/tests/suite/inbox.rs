@@ -47,14 +47,8 @@ async fn an_event_is_stored_once(store: Arc<dyn AdminStore>) {
     receive(&*store, &event).await;
     let changed = NewEvent { payload: "{}".into(), received_at: at(9), ..event.clone() };
     assert!(!store.receive_event(&changed).await.expect("the store answers"), "it is known");
-    let expected = InboxEvent {
-        event,
-        state: EventState::Pending,
-        attempts: 0,
-        due_at: at(5),
-        settled_at: None,
-        note: None,
-    };
+    let expected =
+        InboxEvent { event, state: EventState::Pending, attempts: 0, due_at: at(5), settled_at: None, note: None };
     assert_eq!(find(&*store, "evt_1").await, expected, "it is as it was told first");
     assert_eq!(store.inbox_event("evt_2").await.expect("the store answers"), None);
 }
@@ -120,7 +114,8 @@ async fn lists_are_filtered(store: Arc<dyn AdminStore>) {
 
 async fn due_events_come_in_order_and_by_subject(store: Arc<dyn AdminStore>) {
     let fence = fence(&*store).await;
-    for (id, subject, secs) in [("evt_1", "cus_1", 3), ("evt_2", "cus_2", 1), ("evt_3", "cus_1", 2), ("evt_4", "cus_1", 9)]
+    for (id, subject, secs) in
+        [("evt_1", "cus_1", 3), ("evt_2", "cus_2", 1), ("evt_3", "cus_1", 2), ("evt_4", "cus_1", 9)]
     {
         receive(&*store, &NewEvent { subject: subject.into(), ..received(id, at(secs)) }).await;
     }

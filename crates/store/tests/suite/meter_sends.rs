@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tollgate_domain::{MeterName, Period, SECOND_US, Timestamp, UsageBatch};
 use tollgate_store::{
-    AdminStore, BILLING_LEASE, BilledPeriod, BilledUse, Billing, Credit, Fence, Fenced, MeterSend, NewAudit, SendOutcome,
-    SendState, SentUse, UsageEvent,
+    AdminStore, BILLING_LEASE, BilledPeriod, BilledUse, Billing, Credit, Fence, Fenced, MeterSend, NewAudit,
+    SendOutcome, SendState, SentUse, UsageEvent,
 };
 
 use crate::fixture::{account_id, april, at, audit, calls, event, make_account, march, meter, node, store_new};

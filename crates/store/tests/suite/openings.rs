@@ -6,9 +6,7 @@ use std::sync::Arc;
 use tollgate_domain::{
     Charged, KeyId, Period, Subscription, SubscriptionStatus, Timestamp, UsageBatch, UsageLine, Withheld, WithheldCause,
 };
-use tollgate_store::{
-    AdminStore, AuditQuery, BilledUse, Change, Credit, CustomerFacts, Fence, SeedQuery, UsageEvent,
-};
+use tollgate_store::{AdminStore, AuditQuery, BilledUse, Change, Credit, CustomerFacts, Fence, SeedQuery, UsageEvent};
 
 use crate::fixture::{
     account_id, april, at, audit, calls, event, key_id, make_account, make_key, march, meter, new_key, node, store_new,

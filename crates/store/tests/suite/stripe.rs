@@ -22,11 +22,8 @@ pub(crate) fn thirty_days_from(days: i64) -> Period {
 
 /// `free` is the default; `pro` and, above it, `max` are bought.
 pub(crate) fn plans() -> PlanTable {
-    let bought = |name: &str, rank| Plan {
-        rank,
-        stripe_prices: vec![format!("price_{name}")],
-        ..Plan::unlimited(plan(name))
-    };
+    let bought =
+        |name: &str, rank| Plan { rank, stripe_prices: vec![format!("price_{name}")], ..Plan::unlimited(plan(name)) };
     PlanTable::new([Plan::unlimited(plan("free")), bought("pro", 1), bought("max", 2)], Some(plan("free")))
 }
 

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use tollgate_domain::{
-    Access, Account, Ban, SubscriptionStatus, Timestamp, Withheld, WithheldCause, entitlement,
-};
+use tollgate_domain::{Access, Account, Ban, SubscriptionStatus, Timestamp, Withheld, WithheldCause, entitlement};
 use tollgate_store::{
-    AdminStore, Applied, AuditQuery, BILLING_LEASE, Change, CustomerFacts, EventState, Fence, Fenced,
-    ImportedAccount, Linked, NewEvent, Store,
+    AdminStore, Applied, AuditQuery, BILLING_LEASE, Change, CustomerFacts, EventState, Fence, Fenced, ImportedAccount,
+    Linked, NewEvent, Store,
 };
 
 use crate::fixture::{account_id, at, at_once, audit, hash, make_account, make_key, plan, told};

@@ -13,8 +13,8 @@ use crate::support::{act, at_checkout, example, named, selling};
 const THING: &str = "/api/v1/things";
 /// Stands for what the backend signs its users' tokens with.
 const BACKEND: Signer = Signer::Secret("what-the-backend-of-the-saas-signs-its-tokens-with");
-/// Metered use is told after the ledger has it, with rests in between.
-const TOLD: Duration = Duration::from_secs(60);
+/// Metered use is told once a minute, and later where the machine is busy.
+const TOLD: Duration = Duration::from_secs(120);
 
 /// The gate with what stands in for Stripe, which sends its events.
 struct Shop {

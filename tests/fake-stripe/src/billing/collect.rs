@@ -193,9 +193,16 @@ pub(crate) fn recover(state: &mut State, invoice_id: &str) {
     let waits = matches!(subscription.status, Status::Incomplete | Status::PastDue | Status::Unpaid | Status::Paused);
     // A paused subscription waits only for the invoice that resumes it.
     let resumes = subscription.status != Status::Paused || subscription.paused_at.is_none();
-    if waits && resumes && subscription.latest_invoice.as_deref() == Some(invoice_id) {
-        set_status(state, &subscription_id, Status::Active);
+    if !waits || !resumes || subscription.latest_invoice.as_deref() != Some(invoice_id) {
+        return;
     }
+    let kinds = ["customer.subscription.resumed", "customer.subscription.updated"];
+    let kinds = &kinds[usize::from(subscription.status != Status::Paused)..];
+    let before = state.snapshot(&subscription_id);
+    if let Some(subscription) = state.subscriptions.get_mut(&subscription_id) {
+        subscription.status = Status::Active;
+    }
+    state.emit_changes(kinds, &subscription_id, &before);
 }
 
 /// Changes a status and tells of it.

@@ -16,9 +16,7 @@ pub(crate) fn pause(state: &mut State, id: &str) {
         subscription.status = Status::Paused;
         subscription.paused_at = Some(now);
     }
-    let again = crate::state::Snapshot { shape: before.shape, value: before.value.clone() };
-    state.emit_change("customer.subscription.paused", id, before);
-    state.emit_change("customer.subscription.updated", id, again);
+    state.emit_changes(&["customer.subscription.paused", "customer.subscription.updated"], id, &before);
 }
 
 /// The same, refused where there is nothing that could stand still.
@@ -64,7 +62,8 @@ pub(crate) fn resume(state: &mut State, id: &str, anchor_now: bool) -> Result<()
         *kept = subscription;
     }
     let invoice = if lines.is_empty() { None } else { draft(state, id, "subscription_update", lines, period) };
-    state.mute("customer.subscription.updated");
+    // What the payment does to the status is told as one change below.
+    state.mute(&["customer.subscription.updated", "customer.subscription.resumed"]);
     let paid = match &invoice {
         None => true,
         Some(invoice) => {
@@ -77,11 +76,8 @@ pub(crate) fn resume(state: &mut State, id: &str, anchor_now: bool) -> Result<()
         // It stays paused until that invoice is paid; `recover` sees to it then.
         subscription.status = if paid { Status::Active } else { Status::Paused };
     }
-    let again = crate::state::Snapshot { shape: before.shape, value: before.value.clone() };
-    if paid {
-        state.emit_change("customer.subscription.resumed", id, before);
-    }
-    state.emit_change("customer.subscription.updated", id, again);
+    let kinds = &["customer.subscription.resumed", "customer.subscription.updated"][usize::from(!paid)..];
+    state.emit_changes(kinds, id, &before);
     Ok(())
 }
 

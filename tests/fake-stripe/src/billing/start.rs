@@ -229,7 +229,7 @@ fn first_invoice(state: &mut State, id: &str, payment: Payment) {
         return;
     }
     // The subscription is told of as it stands after its first charge, as Stripe does where the card is charged at once.
-    state.mute("customer.subscription.updated");
+    state.mute(&["customer.subscription.updated"]);
     collect::finalize(state, &invoice);
     let open = state.invoices.get(&invoice).is_some_and(|invoice| invoice.status == InvoiceStatus::Open);
     if open {

@@ -7,8 +7,8 @@ use super::error::ApiError;
 use super::expand::expand;
 use crate::objects::invoice::InvoiceStatus;
 use crate::objects::{
-    account, charge, checkout, customer, dispute, event, invoice_calls, meter, payment_method, portal, price, product,
-    refund, subscription_calls as subscription, webhook_endpoint,
+    account, charge, checkout_calls, customer, dispute, event, invoice_calls, meter, payment_method, portal, price,
+    product, refund, subscription_calls as subscription, webhook_endpoint,
 };
 use crate::state::State;
 
@@ -99,11 +99,11 @@ fn billing(state: &mut State, call: &Call, segments: &[&str]) -> Result<Value, A
 fn others(state: &mut State, call: &Call, segments: &[&str]) -> Result<Value, ApiError> {
     match (call.method.as_str(), segments) {
         ("GET", ["account"]) => Ok(account::get(state)),
-        ("POST", ["checkout", "sessions"]) => checkout::create(state, call),
-        ("GET", ["checkout", "sessions"]) => checkout::list(state, call),
-        ("GET", ["checkout", "sessions", id]) => checkout::get(state, call, id),
-        ("GET", ["checkout", "sessions", id, "line_items"]) => checkout::line_items(state, call, id),
-        ("POST", ["checkout", "sessions", id, "expire"]) => checkout::expire(state, call, id),
+        ("POST", ["checkout", "sessions"]) => checkout_calls::create(state, call),
+        ("GET", ["checkout", "sessions"]) => checkout_calls::list(state, call),
+        ("GET", ["checkout", "sessions", id]) => checkout_calls::get(state, call, id),
+        ("GET", ["checkout", "sessions", id, "line_items"]) => checkout_calls::line_items(state, call, id),
+        ("POST", ["checkout", "sessions", id, "expire"]) => checkout_calls::expire(state, call, id),
         ("POST", ["billing_portal", "sessions"]) => portal::create(state, call),
         ("GET", ["billing_portal", "configurations"]) => Ok(portal::configurations(state, call)),
         ("GET", ["events"]) => event::list(state, call),

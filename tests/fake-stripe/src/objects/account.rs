@@ -17,7 +17,6 @@ pub(crate) fn get(state: &State) -> Value {
         "default_currency": "usd",
         "details_submitted": true,
         "email": null,
-        "livemode": state.config.livemode,
         "metadata": {},
         "payouts_enabled": true,
         "settings": { "dashboard": { "display_name": "Fake Stripe", "timezone": "Etc/UTC" } },

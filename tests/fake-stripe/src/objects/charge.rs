@@ -92,7 +92,10 @@ impl Row for Charge {
             "paid": self.paid,
             "payment_intent": self.payment_intent,
             "payment_method": self.payment_method,
-            "payment_method_details": { "card": { "brand": "visa", "last4": "4242" }, "type": "card" },
+            "payment_method_details": {
+                "card": { "brand": "visa", "exp_month": 12, "exp_year": 2040, "last4": "4242" },
+                "type": "card",
+            },
             "radar_options": {},
             "receipt_email": email,
             "receipt_number": null,

@@ -5,6 +5,8 @@
 pub(crate) mod account;
 pub(crate) mod charge;
 pub(crate) mod checkout;
+pub(crate) mod checkout_calls;
+pub(crate) mod checkout_outcomes;
 pub(crate) mod customer;
 pub(crate) mod dispute;
 pub(crate) mod event;
@@ -18,6 +20,7 @@ pub(crate) mod product;
 pub(crate) mod refund;
 pub(crate) mod subscription;
 pub(crate) mod subscription_calls;
+pub(crate) mod subscription_settings;
 pub(crate) mod webhook_endpoint;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,8 @@ use axum::response::Response;
 
 use super::html::{button, escape, money, not_found, page, see_other};
 use crate::fake::Shared;
-use crate::objects::checkout::{CheckoutOutcome, Session, SessionStatus, play};
+use crate::objects::checkout::{CheckoutOutcome, Session, SessionStatus};
+use crate::objects::checkout_outcomes::play;
 use crate::state::State;
 
 /// `GET /c/pay/{session}`

@@ -16,7 +16,7 @@ use crate::action::Action;
 use crate::fake::Shared;
 use crate::http::error::ApiError;
 use crate::objects::payment_method::set_card;
-use crate::objects::{checkout as sessions, webhook_endpoint};
+use crate::objects::{checkout_outcomes, webhook_endpoint};
 use crate::seed::{NewPrice, Seed};
 use crate::state::State;
 use crate::state::clock::{DAY, add_months};
@@ -135,7 +135,7 @@ pub(crate) async fn checkout(
     Path(id): Path<String>,
     Json(body): Json<CheckoutBody>,
 ) -> Response {
-    with(&shared, |state| sessions::play(state, &id, body.outcome, body.email.as_deref()).map(|()| done()))
+    with(&shared, |state| checkout_outcomes::play(state, &id, body.outcome, body.email.as_deref()).map(|()| done()))
 }
 
 pub(crate) async fn async_payment(
@@ -143,7 +143,7 @@ pub(crate) async fn async_payment(
     Path(id): Path<String>,
     Json(body): Json<AsyncBody>,
 ) -> Response {
-    with(&shared, |state| sessions::async_payment(state, &id, body.succeeded).map(|()| done()))
+    with(&shared, |state| checkout_outcomes::async_payment(state, &id, body.succeeded).map(|()| done()))
 }
 
 pub(crate) async fn add_endpoint(Shared_(shared): Control, Json(body): Json<EndpointBody>) -> Response {

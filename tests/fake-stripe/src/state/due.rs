@@ -82,7 +82,7 @@ impl State {
             Due::IncompleteExpires(id) => billing::end::incomplete_expires(self, &id),
             Due::Finalize(id) => billing::collect::finalize_when_due(self, &id),
             Due::Retry(id) => billing::collect::retry_when_due(self, &id),
-            Due::SessionExpires(id) => crate::objects::checkout::expire_when_due(self, &id),
+            Due::SessionExpires(id) => crate::objects::checkout_outcomes::expire_when_due(self, &id),
         }
     }
 }

@@ -91,8 +91,8 @@ pub(crate) struct State {
     /// Positions of events that are collected and not yet taken.
     pub(crate) collected: Vec<usize>,
     pub(crate) jobs: Jobs,
-    /// The type of event that is not told just now.
-    pub(crate) muted: Option<&'static str>,
+    /// The types of event that are not told just now.
+    pub(crate) muted: &'static [&'static str],
     /// The call that is being answered, for `event.request`.
     pub(crate) request: Option<RequestOrigin>,
     pub(crate) kept: HashMap<String, Kept>,
@@ -108,6 +108,7 @@ pub(crate) struct RequestOrigin {
 }
 
 /// An object as it was, to tell later what changed.
+#[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) shape: Shape,
     pub(crate) value: Value,
@@ -139,7 +140,7 @@ impl State {
             events: Table::default(),
             collected: Vec::new(),
             jobs: Jobs::default(),
-            muted: None,
+            muted: &[],
             request: None,
             kept: HashMap::new(),
             faults: Faults::default(),

@@ -33,7 +33,7 @@ pub struct SignedEvent {
 impl State {
     /// Tells of an object as it is.
     pub(crate) fn emit(&mut self, kind: &str, id: &str) {
-        if self.muted.is_some_and(|muted| muted == kind) {
+        if self.muted.contains(&kind) {
             return;
         }
         let shape = self.event_shape();
@@ -44,7 +44,7 @@ impl State {
 
     /// Tells of an object that changed. An `updated` without any change is not told.
     pub(crate) fn emit_change(&mut self, kind: &str, id: &str, before: Snapshot) {
-        if self.muted.is_some_and(|muted| muted == kind) {
+        if self.muted.contains(&kind) {
             return;
         }
         let Some(object) = self.render(id, before.shape) else { return };
@@ -55,13 +55,20 @@ impl State {
         self.tell(kind, id, object, Some(previous), before.shape);
     }
 
-    /// Keeps events of this type back until `unmute`: for changes that are told as a whole afterwards.
-    pub(crate) fn mute(&mut self, kind: &'static str) {
-        self.muted = Some(kind);
+    /// Tells of one change under several types.
+    pub(crate) fn emit_changes(&mut self, kinds: &[&str], id: &str, before: &Snapshot) {
+        for kind in kinds {
+            self.emit_change(kind, id, before.clone());
+        }
+    }
+
+    /// Keeps events of these types back until `unmute`: for changes that are told as a whole afterwards.
+    pub(crate) fn mute(&mut self, kinds: &'static [&'static str]) {
+        self.muted = kinds;
     }
 
     pub(crate) fn unmute(&mut self) {
-        self.muted = None;
+        self.muted = &[];
     }
 
     /// Makes an event of any type around any object.

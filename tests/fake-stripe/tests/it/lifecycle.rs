@@ -182,6 +182,28 @@ fn a_trial_without_a_card_pauses_or_fails_as_the_subscription_says() {
 }
 
 #[test]
+fn a_paused_subscription_whose_card_fails_goes_on_only_when_its_invoice_is_paid() {
+    let fake = fake();
+    let made = subscribed(&fake, &["price_pro"]);
+    act(&fake, &made, &Action::Pause);
+    fake.advance_months(2);
+    assert_eq!(
+        (status(&fake, &made).as_str(), invoices(&fake, &made).len()),
+        ("paused", 1),
+        "nothing is billed meanwhile"
+    );
+    act(&fake, &made, &Action::CardFails);
+    act(&fake, &made, &Action::Resume);
+    assert_eq!(status(&fake, &made), "paused");
+    act(&fake, &made, &Action::CardRecovers);
+    kinds(&fake);
+    act(&fake, &made, &Action::PayOpenInvoice);
+    assert_eq!(status(&fake, &made), "active");
+    assert!(kinds(&fake).contains(&"customer.subscription.resumed".to_owned()));
+    assert_eq!(period(&fake, &made).0, at("2026-03-01T00:00:00Z"), "the new period began when it was resumed");
+}
+
+#[test]
 fn cancelling_at_the_periods_end_keeps_it_until_then_and_can_be_taken_back() {
     let fake = fake();
     let made = subscribed(&fake, &["price_pro"]);

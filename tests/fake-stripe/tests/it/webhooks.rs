@@ -45,15 +45,15 @@ fn undelivered(fake: &FakeStripe) -> usize {
 }
 
 #[test]
-fn a_known_signature_is_reproduced() {
-    // Worked out with another program: HMAC-SHA256 of "1700000000.{}" under "whsec_test".
-    let header = sign(b"{}", "whsec_test", 1_700_000_000);
-    let received = Received { signature: header.clone(), body: "{}".to_owned() };
-    assert!(is_signed_with(&received, "whsec_test"));
-    assert!(!is_signed_with(&received, "whsec_other"));
-    let two = signature_header(b"{}", &["a", "whsec_test"], 1_700_000_000, true);
+fn a_signature_is_the_hmac_of_time_and_body_and_each_secret_adds_one() {
+    // Worked out with Python's `hmac` over "1700000000.{}".
+    let expected = "35495024f4ef3f94e5a93e22221544c4b75e9a42300cd965ab81cb85cd994e91";
+    assert_eq!(sign(b"{}", "whsec_test", 1_700_000_000), format!("t=1700000000,v1={expected}"));
+    let two = signature_header(b"{}", &["another", "whsec_test"], 1_700_000_000, true);
     assert_eq!((parts(&two, "v1").1.len(), parts(&two, "v0").1.len()), (2, 1));
-    assert!(is_signed_with(&Received { signature: two, body: "{}".to_owned() }, "whsec_test"));
+    assert_eq!(parts(&two, "v1").1[1], expected);
+    let forged = Received { signature: two, body: "{ }".to_owned() };
+    assert!(!is_signed_with(&forged, "whsec_test"));
 }
 
 #[test]
@@ -130,17 +130,35 @@ fn events_are_doubled_lost_and_shuffled_as_told() {
     assert!(fake.redeliver(&lost));
     assert!(fake.deliveries_settled(SOON));
     assert_eq!((receiver.received().len(), undelivered(&fake)), (4, 0));
-    // Nothing is sent while the first delivery is held up, so that a heap waits to be shuffled.
+}
+
+#[test]
+fn shuffled_events_all_arrive_and_in_another_order() {
+    let fake = fake();
     fake.set_delivery(Delivery { shuffle: true, ..on() });
-    for _ in 0..30 {
+    // The first answer waits until a heap of events has gathered behind it.
+    let (go, gathered) = std::sync::mpsc::channel::<()>();
+    let receiver = Receiver::start(move |number| {
+        if number == 0 {
+            gathered.recv_timeout(SOON).expect("the test says when");
+        }
+        200
+    });
+    fake.add_endpoint(&receiver.url, &["customer.subscription.updated"]);
+    let made = subscribed(&fake, &["price_pro"]);
+    for _ in 0..31 {
         act(&fake, &made, &Action::Touch);
     }
+    go.send(()).expect("the receiver waits");
     assert!(fake.deliveries_settled(SOON));
-    let touched = |one: &Received| {
-        serde_json::from_str::<Value>(&one.body).expect("JSON")["data"]["object"]["metadata"]["touched"].to_string()
+    let touched = |one: &Received| -> u32 {
+        let event: Value = serde_json::from_str(&one.body).expect("JSON");
+        event["data"]["object"]["metadata"]["touched"].as_str().expect("a count").parse().expect("a number")
     };
-    let order: Vec<String> = receiver.received()[4..].iter().map(touched).collect();
-    assert_eq!(order.len(), 30);
+    let mut order: Vec<u32> = receiver.received().iter().map(touched).collect();
+    assert!(!order.is_sorted(), "{order:?}");
+    order.sort_unstable();
+    assert_eq!(order, (1..=31).collect::<Vec<u32>>());
 }
 
 #[test]

@@ -226,3 +226,42 @@ async fn what_is_of_the_other_mode_is_refused() {
     let cause = std::error::Error::source(&error).expect("a cause").to_string();
     assert!(cause.contains("mode"), "{cause}");
 }
+
+#[tokio::test]
+async fn what_is_still_being_paid_is_not_bought_twice() {
+    let desk = Desk::open().await;
+    let account = desk.account().await;
+    let url = desk.billing.checkout(&account, "pro", None).await.expect("it is sold");
+    desk.fake.checkout(session(&url), CheckoutOutcome::PayLater).expect("the page is open");
+    let account = desk.told(&account).await;
+    let error = desk.billing.checkout(&account, "pro", None).await.expect_err("its bank has not answered");
+    match desk.held(&account).await[0]["status"].as_str() {
+        Some("incomplete") => assert!(matches!(error, ActionError::PaymentDue { .. }), "{error}"),
+        Some("active") => assert!(matches!(error, ActionError::AlreadySubscribed { .. }), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    desk.fake.async_payment(session(&url), true).expect("it pays");
+    desk.told(&account).await;
+    assert_eq!(desk.plan_of(&account).await, "pro");
+}
+
+#[tokio::test]
+async fn taxes_are_worked_out_where_stripe_tax_is_set_up() {
+    use super::super::checkout::Tax;
+    let desk = Desk::open().await;
+    let account = desk.account().await;
+    let policy = desk.billing.deps.live.policy();
+    let plan = policy.plans.get("pro").expect("it is there");
+    let order = desk.billing.order(plan, None, None).await.expect("it is sold");
+    let holdings = desk.billing.holdings(&account).await.expect("Stripe answers");
+    let form = desk.billing.form(&account, "cus_1", &order, &holdings, Tax::Automatic);
+    for (key, expected) in [
+        ("automatic_tax[enabled]", "true"),
+        // Checkout may write what it asks for on the customer, or it refuses one that is there already.
+        ("customer_update[address]", "auto"),
+        ("customer_update[name]", "auto"),
+        ("tax_id_collection[enabled]", "true"),
+    ] {
+        assert_eq!(value(&form, key), Some(expected), "{key}");
+    }
+}

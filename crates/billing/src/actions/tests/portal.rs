@@ -31,3 +31,24 @@ async fn a_banned_owner_may_still_end_what_is_paid_for() {
     let error = desk.billing.reactivate(&account, None).await.expect_err("but not gone on with");
     assert!(matches!(error, ActionError::Banned), "{error}");
 }
+
+#[tokio::test]
+async fn the_portal_leads_back_to_a_page_of_ones_own_where_there_is_one() {
+    let mine = url::Url::parse("https://example.com/pricing").expect("a good address");
+    let desk = Desk::with(|stripe| stripe.cancel_url = Some(mine.clone())).await;
+    let account = desk.subscriber("pro", None).await;
+    desk.billing.portal(&account).await.expect("it opens");
+    let form = desk.asked("/v1/billing_portal/sessions").pop().expect("it was asked for");
+    assert_eq!(value(&form, "return_url"), Some(mine.as_str()));
+    let form = desk.asked("/v1/checkout/sessions").pop().expect("a page was made");
+    assert_eq!(value(&form, "cancel_url"), Some(mine.as_str()));
+}
+
+#[tokio::test]
+async fn a_portal_that_nobody_has_set_up_is_the_operators_to_mend() {
+    let desk = Desk::open().await;
+    let account = desk.subscriber("pro", None).await;
+    desk.inject("POST", "/v1/billing_portal/sessions", tollgate_fake_stripe::FaultKind::Status(400), 1);
+    let error = desk.billing.portal(&account).await.expect_err("Stripe has no settings of it");
+    assert!(matches!(error, ActionError::Misconfigured { .. }), "{error}");
+}

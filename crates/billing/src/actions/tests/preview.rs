@@ -90,6 +90,7 @@ async fn a_first_purchase_costs_its_price_and_a_trial_nothing_yet() {
         let account = desk.account().await;
         let preview = desk.billing.preview(&account, "pro", None).await.expect("it is sold");
         assert_eq!((preview.amount_due_now, preview.next_amount), (due, 2_900), "{trial_days}");
+        assert_eq!(preview.lines[0].description.as_deref(), Some("pro"));
         assert_eq!(preview.next_at, (trial_days > 0).then(|| desk.now().plus_micros(14 * DAY_US)));
         assert_eq!(desk.count("/v1/customers"), 0, "looking makes no customer");
     }

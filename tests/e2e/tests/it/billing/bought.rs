@@ -201,7 +201,7 @@ fn what_is_not_sold_is_refused_naming_what_is() {
 }
 
 #[test]
-fn the_year_can_be_bought_and_kept_when_the_plan_is_changed_back_and_forth() {
+fn a_year_can_be_bought_and_is_still_counted_by_the_month() {
     let scene = Scene::delivering("1h");
     let ada = scene.sign_in(Side::Mounted, "ada");
     let yearly = json!({ "plan": "pro", "price": "price_pro_year" });

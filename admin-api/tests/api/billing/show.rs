@@ -1,0 +1,85 @@
+//! `GET /v1/billing`: what its owner reads through a subscription's life, and that a key may be claimed.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tollgate_fake_stripe::Action;
+
+use crate::harness::Plane;
+
+#[tokio::test]
+async fn a_life_is_told_as_it_goes_and_the_first_key_is_claimed_by_its_owner() {
+    let plane = Plane::selling().await;
+    let ada = plane.sign_in("ada@example.com").await;
+    let before = plane.billing_of(&ada).await;
+    let expected = json!({
+        "enabled": true, "plan": "free", "source": "default", "assigned_until": null, "has_access": false,
+        "may_claim_key": false, "has_customer": false, "for_sale": ["pro", "team"], "subscriptions": [],
+    });
+    assert_eq!(before, expected);
+    let claim = || plane.call("POST", "/v1/keys", Some(&json!({})), &ada_headers(&ada));
+    claim().await.problem(402, "upgrade_required");
+
+    let paid = plane.subscribe(&ada.account, "ada@example.com", "price_pro").await;
+    let now = plane.billing_of(&ada).await;
+    assert_eq!((&now["plan"], &now["source"], &now["may_claim_key"]), (&json!("pro"), &json!("subscription"), &json!(true)));
+    let subscription = &now["subscriptions"][0];
+    let expected = json!({
+        "id": paid.subscription, "status": "active", "plan": "pro", "gives_access": true,
+        "created_at": "2026-03-10T12:00:00Z", "ends_at": null, "trial_end": null, "grace_until": null, "trouble": null,
+        "period": { "start": "2026-03-10T12:00:00Z", "end": "2026-04-10T12:00:00Z" },
+    });
+    assert_eq!(*subscription, expected);
+    // The webhooks have made no key: they granted the right to one.
+    assert_eq!(plane.get("/keys").await.expect(200)["items"], json!([]));
+    for may_claim_more in [true, false] {
+        claim().await.expect(201);
+        assert_eq!(plane.billing_of(&ada).await["may_claim_key"], json!(may_claim_more), "two keys are as many as pro has");
+    }
+
+    let stripe = &plane.shop().stripe;
+    stripe.act(&paid.subscription, &Action::CardFails).expect("it can");
+    stripe.act(&paid.subscription, &Action::Renew).expect("it can");
+    plane.clock.advance_secs(31 * 86_400);
+    plane.deliver().await;
+    let failing = plane.billing_of(&ada).await;
+    let subscription = &failing["subscriptions"][0];
+    assert_eq!((&failing["plan"], &subscription["status"]), (&json!("pro"), &json!("past_due")));
+    assert_eq!(subscription["grace_until"], "2026-04-17T12:00:00Z");
+    let trouble = subscription["trouble"].as_str().expect("something is wrong");
+    assert!(trouble.contains("Access lasts until 2026-04-17T12:00:00Z; update your card"), "{trouble}");
+
+    plane.clock.advance_secs(7 * 86_400);
+    let over = plane.billing_of(&ada).await;
+    assert_eq!((&over["plan"], &over["has_access"]), (&json!("free"), &json!(false)));
+    assert_eq!(over["subscriptions"][0]["gives_access"], json!(false));
+    let trouble = over["subscriptions"][0]["trouble"].as_str().expect("something is wrong");
+    assert!(trouble.contains("pay it in the portal to have access again"), "{trouble}");
+
+    stripe.advance(Duration::from_secs(7 * 86_400));
+    stripe.act(&paid.subscription, &Action::CardRecovers).expect("it can");
+    // Stripe may have charged it by itself meanwhile.
+    drop(stripe.act(&paid.subscription, &Action::PayOpenInvoice));
+    plane.deliver().await;
+    let back = plane.billing_of(&ada).await;
+    assert_eq!((&back["plan"], &back["subscriptions"][0]["trouble"]), (&json!("pro"), &Value::Null));
+}
+
+fn ada_headers(ada: &crate::harness::SignIn) -> [(&str, &str); 2] {
+    ada.headers()
+}
+
+#[tokio::test]
+async fn without_stripe_it_tells_the_plan_and_that_nothing_is_sold() {
+    let plane = Plane::start().await;
+    let account = plane.post("/accounts", json!({ "email": "ada@example.com", "plan": "pro" })).await.expect(201);
+    let ada = plane.sign_in("ada@example.com").await;
+    assert_eq!(account["id"], ada.account.as_str());
+    let shown = plane.billing_of(&ada).await;
+    assert_eq!((&shown["enabled"], &shown["for_sale"]), (&json!(false), &json!([])));
+    assert_eq!((&shown["plan"], &shown["source"]), (&json!("pro"), &json!("operator")));
+    for path in ["/checkout", "/portal", "/cancel", "/reactivate", "/change", "/preview"] {
+        let body = if ["/checkout", "/change", "/preview"].contains(&path) { json!({ "plan": "pro" }) } else { json!({}) };
+        let problem = plane.bill(&ada, path, &body).await.problem(404, "not_found");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("[billing.stripe]")), "{path}");
+    }
+}
