@@ -51,7 +51,7 @@ pub(crate) fn is_about_charges(kind: &str) -> bool {
 
 /// What is wrong with the body of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidEvent {
+pub(crate) enum InvalidEvent {
     /// It is not the JSON of an event.
     #[error("the body is not an event: {0}")]
     Unreadable(String),
@@ -71,7 +71,7 @@ struct Envelope {
 ///
 /// # Errors
 /// It is not one, or is of the other mode.
-pub fn parse(body: &[u8], livemode: bool) -> Result<Event, InvalidEvent> {
+pub(crate) fn parse(body: &[u8], livemode: bool) -> Result<Event, InvalidEvent> {
     let envelope: Envelope =
         serde_json::from_slice(body).map_err(|error| InvalidEvent::Unreadable(error.to_string()))?;
     check(envelope.event, livemode)
@@ -81,7 +81,7 @@ pub fn parse(body: &[u8], livemode: bool) -> Result<Event, InvalidEvent> {
 ///
 /// # Errors
 /// Its id is none, or it is of the other mode.
-pub fn check(event: Event, livemode: bool) -> Result<Event, InvalidEvent> {
+pub(crate) fn check(event: Event, livemode: bool) -> Result<Event, InvalidEvent> {
     if !is_id(&event.id) {
         return Err(InvalidEvent::Unreadable("its id is not one of Stripe's".into()));
     }
@@ -93,7 +93,7 @@ pub fn check(event: Event, livemode: bool) -> Result<Event, InvalidEvent> {
 }
 
 /// The event as it is stored: whose facts it changes.
-pub fn stored(event: &Event, payload: String, now: Timestamp) -> NewEvent {
+pub(crate) fn stored(event: &Event, payload: String, now: Timestamp) -> NewEvent {
     let object = &event.data.object;
     let id = id_in(object).unwrap_or(&event.id).to_owned();
     NewEvent {

@@ -22,6 +22,7 @@ mod worker;
 
 use std::sync::{Arc, OnceLock};
 
+use futures::future::FutureExt;
 use tokio::sync::{Notify, watch};
 use tollgate_config::{Live, StripeConfig};
 use tollgate_domain::Clock;
@@ -109,10 +110,10 @@ impl Billing {
     /// not work is tried again. Any number of processes may run it; one of them works, the others wait to take over.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         futures::join!(
-            self.run_worker(stop.clone()),
-            self.run_sweeps(stop.clone()),
-            self.run_meters(stop.clone()),
-            self.run_comparisons(stop.clone()),
+            self.run_worker(stop.clone()).boxed(),
+            self.run_sweeps(stop.clone()).boxed(),
+            self.run_meters(stop.clone()).boxed(),
+            self.run_comparisons(stop.clone()).boxed(),
             self.keep_lease(stop)
         );
         if let Err(error) = self.release().await {

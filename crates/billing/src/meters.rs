@@ -137,16 +137,25 @@ impl Billing {
             return Ok(pass);
         }
         self.plan_use(sink, fence, now, &mut pass).await?;
+        let mut has_waited = false;
         while pass.sent + pass.retried + pass.given_up < PASS_SENDS_MAX {
             let now = self.deps.clock.now().max(now);
             let due = self.deps.store.due_sends(now, CHUNK).await?;
-            if due.is_empty() {
+            if due.is_empty() && !has_waited {
                 return Ok(pass);
             }
             // A chunk may take longer than a lease lasts, where Stripe hangs.
             fence = self.fence().await?.ok_or(BillingError::Lost)?;
+            if due.is_empty() {
+                has_waited = false;
+                self.look_far_next();
+                self.plan_use(sink, fence, now, &mut pass).await?;
+                continue;
+            }
             let chunk = self.tell_chunk(sink, fence, due, now).await?;
             self.count_chunk(&chunk, &mut pass);
+            // What was used in a period while a send of it waited is planned once that has arrived: it may be long ago.
+            has_waited |= chunk.settled.iter().any(|(send, _)| send.attempts > 0);
             if chunk.answers.are_in_vain() {
                 return Ok(pass);
             }

@@ -150,8 +150,7 @@ pub(crate) async fn read(api: &Api, customer: &str, rules: Option<Rules>) -> Res
     let every = of_customer(&[("status", "all"), ("expand[]", "data.latest_invoice")]);
     let mut subscriptions: Vec<objects::Subscription> = match api.list("/subscriptions", &every).await {
         Ok(listed) => listed,
-        // A customer who was deleted has none.
-        Err(error) if error.is_missing() => Vec::new(),
+        Err(error) if error.is_missing() && was_deleted(api, customer).await? => Vec::new(),
         Err(error) => return Err(error),
     };
     for subscription in subscriptions.iter_mut().filter(|subscription| subscription.items.has_more) {
@@ -181,6 +180,12 @@ pub(crate) async fn read(api: &Api, customer: &str, rules: Option<Rules>) -> Res
         None => None,
     };
     Ok((Read { subscriptions, open_invoices, reversals }, notes))
+}
+
+/// Whether a customer was deleted, and has no subscription for that. One that never was there is no reason to take
+/// anything from anybody: the key may be of another account at Stripe.
+async fn was_deleted(api: &Api, customer: &str) -> Result<bool, ApiError> {
+    api.get::<objects::Customer>(&format!("/customers/{customer}"), &[]).await.map(|customer| customer.deleted)
 }
 
 /// Reads which payments of subscriptions were taken back, as far as something follows from it.

@@ -210,7 +210,7 @@ impl Billing {
     }
 
     /// The customer of an account; of one that was imported with a subscription alone, the subscription's.
-    async fn customer_at_stripe(&self, account: &Account) -> Result<Option<String>, crate::ApiError> {
+    pub(crate) async fn customer_at_stripe(&self, account: &Account) -> Result<Option<String>, crate::ApiError> {
         if let Some(customer) = &account.stripe_customer {
             return Ok(Some(customer.clone()).filter(|customer| objects::is_id(customer)));
         }

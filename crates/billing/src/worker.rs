@@ -2,6 +2,7 @@
 //! force. It may be killed at any point: an event is settled in the transaction that writes what it brought.
 
 mod failure;
+mod heed;
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -10,32 +11,24 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
-use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard, watch};
-use tollgate_domain::{Account, AccountId, Timestamp};
-use tollgate_store::{
-    Applied, Change, CustomerFacts, Fence, Fenced, InboxEvent, NewEvent, Outcome, Settled, StoreError,
-};
+use tollgate_domain::Timestamp;
+use tollgate_store::StoreError;
 
-use crate::api::objects::{Charge, CheckoutSession, Dispute, Subscription};
-use crate::event::{self, REFRESH_KIND};
-use crate::matching::{Owner, audit};
-use crate::refresh::{self, Facts, Note, Rules};
-use crate::stats::{add, count};
 use crate::{Billing, BillingError};
 
 pub(crate) use failure::Failure;
+use heed::Heeded;
+pub use heed::Refreshed;
 
 /// How many due events are looked at at once.
 const BATCH: u32 = 500;
-/// How many events of one customer are settled at once.
-const BATCH_OF_ONE: u32 = 1_000;
 /// How many customers are read at once.
 const AT_ONCE: usize = 8;
 /// How long the worker rests when nothing is due. What another process takes in wakes nobody here.
 const IDLE: Duration = Duration::from_millis(300);
 /// How long it rests when the store failed.
-const ON_ERROR: Duration = Duration::from_secs(5);
+const ON_ERROR: Duration = Duration::from_secs(2);
 /// How long it first rests when Stripe cannot be asked, and how long at most.
 const AWAY: Duration = Duration::from_secs(1);
 const AWAY_MOST: Duration = Duration::from_secs(30);
@@ -214,6 +207,6 @@ impl Billing {
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // Whoever could tell it is gone: then nobody does any more.
     if stop.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

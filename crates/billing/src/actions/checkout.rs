@@ -78,6 +78,8 @@ impl Billing {
             field("customer", customer),
             field("client_reference_id", &id),
             field("subscription_data[metadata][tollgate_account]", &id),
+            // Of the other mode, use before a change of plan would be billed to nobody.
+            field("subscription_data[billing_mode][type]", "flexible"),
             field("success_url", self.success_url()),
             field("cancel_url", self.cancel_url()),
             field("allow_promotion_codes", "true"),

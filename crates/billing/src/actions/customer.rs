@@ -20,31 +20,37 @@ impl Billing {
         }
         let customer = match self.unlinked_customer(account).await? {
             Some(found) => found,
-            None => self.make_customer(account).await?,
+            None => self.make_customer(account).await?.id,
         };
         let audit = NewAudit {
             actor: "customer".into(),
             action: "billing.customer",
             at: self.now(),
-            detail: json!({ "customer": customer.id }),
+            detail: json!({ "customer": customer }),
         };
-        match self.deps.store.link_customer(account.id, &customer.id, &audit).await? {
-            Linked::Linked(_) => Ok(customer.id),
+        match self.deps.store.link_customer(account.id, &customer, &audit).await? {
+            Linked::Linked(_) => Ok(customer),
             Linked::OtherCustomer { customer } => Ok(customer),
             Linked::NoAccount => Err(ActionError::NoAccount),
             Linked::OtherAccount(other) => Err(ActionError::misconfigured(format!(
-                "the customer `{}` was made for {} and is linked to {other}",
-                customer.id, account.id
+                "the customer `{customer}` is of {}, and is linked to {other}",
+                account.id
             ))),
         }
     }
 
-    /// A customer that was made for this account by an attempt whose answer was lost. Idempotency keys are forgotten
-    /// after a day; this is not.
-    async fn unlinked_customer(&self, account: &Account) -> Result<Option<Customer>, ActionError> {
+    /// A customer that is this account's and not linked to it yet: that of the subscription it was imported with, or one
+    /// that was made by an attempt whose answer was lost. Idempotency keys are forgotten after a day; this is not.
+    async fn unlinked_customer(&self, account: &Account) -> Result<Option<String>, ActionError> {
+        match self.customer_at_stripe(account).await {
+            Ok(None) => {}
+            Err(error) if error.is_missing() => {}
+            found => return Ok(found?),
+        }
         let named: Vec<Customer> = self.api.list("/customers", &[("email", account.email.clone())]).await?;
         let id = account.id.to_string();
-        Ok(named.into_iter().find(|customer| !customer.deleted && customer.metadata.get(ACCOUNT_KEY) == Some(&id)))
+        let is_ours = |customer: &Customer| !customer.deleted && customer.metadata.get(ACCOUNT_KEY) == Some(&id);
+        Ok(named.into_iter().find(is_ours).map(|customer| customer.id))
     }
 
     async fn make_customer(&self, account: &Account) -> Result<Customer, ActionError> {

@@ -131,6 +131,8 @@ impl Billing {
         paid: Option<&PriceTag>,
     ) -> Result<Order, ActionError> {
         let price = match (asked, paid) {
+            // What is paid already need not be for sale.
+            (Some(asked), Some(paid)) if paid.id == asked && plan.stripe_prices.contains(&paid.id) => paid.clone(),
             (Some(asked), _) => self.asked_price(plan, asked).await?,
             (None, Some(paid)) => self.price_like(plan, paid).await?,
             (None, None) => self.price(first(plan)).await?,
@@ -152,9 +154,9 @@ impl Billing {
 
     /// Whoever pays by the year goes on paying by the year.
     async fn price_like(&self, plan: &Plan, paid: &PriceTag) -> Result<PriceTag, ActionError> {
-        if plan.stripe_prices.contains(&paid.id) || plan.stripe_prices.len() == 1 {
-            let kept = plan.stripe_prices.iter().find(|price| **price == paid.id);
-            return self.price(kept.map_or_else(|| first(plan), String::as_str)).await;
+        // One that is not sold any more is kept all the same.
+        if plan.stripe_prices.contains(&paid.id) {
+            return Ok(paid.clone());
         }
         let told = join_all(plan.stripe_prices.iter().map(|price| self.price(price))).await;
         let like = told.iter().position(|price| price.as_ref().is_ok_and(|price| price.goes_with(paid)));

@@ -81,7 +81,7 @@ fn old_and_new_shapes_give_the_same_facts() {
     let (expected, _) = one(&read_of(&[new]), &[], HEED_BOTH);
     assert_eq!(expected.cancel_at, Some(at(END)));
     for shape in [old, oldest, fields_of_tomorrow] {
-        let (subscription, notes) = one(&read_of(&[shape.clone()]), &[], HEED_BOTH);
+        let (subscription, notes) = one(&read_of(std::slice::from_ref(&shape)), &[], HEED_BOTH);
         assert_eq!((subscription, notes), (expected.clone(), Vec::new()), "{shape}");
     }
 }
@@ -163,7 +163,7 @@ fn a_metered_price_beside_the_plans_is_no_unknown_price() {
 fn a_period_that_is_not_told_is_the_last_known_one() {
     let (before, _) = one(&read_of(&[listed(&json!({}))]), &[], HEED_BOTH);
     let bare = listed(&json!({ "items": { "data": [{ "id": "si_1", "price": { "id": "price_pro" } }] } }));
-    let (subscription, notes) = one(&read_of(&[bare.clone()]), std::slice::from_ref(&before), HEED_BOTH);
+    let (subscription, notes) = one(&read_of(std::slice::from_ref(&bare)), std::slice::from_ref(&before), HEED_BOTH);
     assert_eq!(subscription.items, before.items);
     assert_eq!(notes, [Note::NoPeriod { subscription: "sub_1".into() }]);
     let (unknown, _) = one(&read_of(&[bare]), &[], HEED_BOTH);

@@ -177,8 +177,14 @@ fn named(price: &PriceTag, plan: &Plan, all: &[PriceTag]) -> State {
             how: format!("`{id}` is paid once; a plan needs a price that is due again and again"),
         };
     }
+    let is_first = plan.stripe_prices.first() == Some(id);
+    if !price.active && is_first {
+        let how =
+            format!("`{id}` is archived and stands first, so nobody can buy the plan; put one first that is sold");
+        return State::Differs { how };
+    }
     if !price.active {
-        return State::Differs { how: format!("`{id}` is archived: those who pay it go on, and nobody can buy it") };
+        return State::There { id: format!("{id}, archived: those who pay it go on, and nobody buys it") };
     }
     let Some(shown) = &plan.price else { return State::There { id: id.clone() } };
     // Alternatives, such as by the year beside by the month, cost something else.

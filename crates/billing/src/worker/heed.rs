@@ -1,6 +1,5 @@
 //! Heeding one customer's events: whose they are, what Stripe says now, what follows, and what becomes of the events.
 
-use futures::future::FutureExt;
 use serde_json::json;
 use tollgate_domain::{Account, AccountId};
 use tollgate_store::{
@@ -39,11 +38,11 @@ pub enum Refreshed {
 }
 
 /// How the work on one subject's events ended.
-struct Heeded {
-    subject: String,
-    settled: usize,
-    has_failed: bool,
-    is_stripe_away: bool,
+pub(super) struct Heeded {
+    pub(super) subject: String,
+    pub(super) settled: usize,
+    pub(super) has_failed: bool,
+    pub(super) is_stripe_away: bool,
 }
 
 impl Billing {
@@ -92,7 +91,7 @@ impl Billing {
     }
 
     /// Heeds all due events of one subject.
-    async fn heed_subject(&self, subject: String) -> Result<Step, BillingError> {
+    pub(super) async fn heed_subject(&self, subject: String) -> Result<Step, BillingError> {
         let Some(fence) = self.fence().await? else { return Ok(Step::Elsewhere) };
         let mut events = Vec::new();
         let failure = match self.try_subject(fence, &subject, &mut events).await {
@@ -125,9 +124,10 @@ impl Billing {
         let store = &self.deps.store;
         *events = store.due_events_of(subject, self.deps.clock.now(), BATCH_OF_ONE).await?;
         let Some(first) = events.first() else { return Ok(()) };
-        let customer = match event::is_unresolved(&first.event) {
-            false => Some(subject.to_owned()),
-            true => self.customer_of(&first.event).await?,
+        let customer = if event::is_unresolved(&first.event) {
+            self.customer_of(&first.event).await?
+        } else {
+            Some(subject.to_owned())
         };
         let named = events.iter().find_map(|event| event.event.account);
         let refreshed = match customer {
@@ -176,7 +176,7 @@ impl Billing {
     }
 
     /// The charge that an event of a dispute, a refund or a charge is about.
-    async fn charge_of(&self, event: &NewEvent) -> Result<Option<String>, crate::ApiError> {
+    async fn charge_of(&self, event: &NewEvent) -> Result<Option<String>, ApiError> {
         if let Some(charge) = event::charge_of(&event.payload) {
             return Ok(Some(charge));
         }
@@ -235,32 +235,11 @@ impl Billing {
             Fenced::Done(applied) => applied,
             Fenced::Lost => return Err(Failure::Lost),
         };
-        let changes = self.changes(applied, &account, customer)?;
+        let changes = changes(applied, &account, customer)?;
         for change in &changes {
             self.deps.changes.publish(change).await;
         }
         Ok(Refreshed::Applied { account: account.id, is_changed: !changes.is_empty(), notes })
-    }
-
-    /// What the gateways must hear of, once facts were taken.
-    fn changes(&self, applied: Applied, account: &Account, customer: &str) -> Result<Vec<Change>, Failure> {
-        match applied {
-            Applied::Applied { changes, .. } => Ok(changes),
-            Applied::OtherCustomer { customer: other } => Err(Failure::OtherCustomer(format!(
-                "the account {} is linked with the customer {other}, and {customer} pays for it too: end one of the two \
-                 at Stripe, or make the subscription one of {other}'s, then replay this event",
-                account.id
-            ))),
-            Applied::OtherAccount(other) => Err(Failure::OtherCustomer(format!(
-                "the customer {customer} is linked with the account {other}, not with {}: replay this event if that is \
-                 right",
-                account.id
-            ))),
-            Applied::NoAccount => Err(Failure::Unmatched(format!(
-                "the account {} was deleted, and the customer {customer} still pays: end the subscription at Stripe",
-                account.id
-            ))),
-        }
     }
 
     fn alert(&self, notes: &[Note]) {
@@ -301,4 +280,25 @@ fn settled(events: &[InboxEvent], note: Option<&String>) -> Vec<Settled> {
     let done =
         |event: &InboxEvent| Settled { id: event.event.id.clone(), outcome: Outcome::Done { note: note.cloned() } };
     events.iter().map(done).collect()
+}
+
+/// What the gateways must hear of, once facts were taken.
+fn changes(applied: Applied, account: &Account, customer: &str) -> Result<Vec<Change>, Failure> {
+    match applied {
+        Applied::Applied { changes, .. } => Ok(changes),
+        Applied::OtherCustomer { customer: other } => Err(Failure::OtherCustomer(format!(
+            "the account {} is linked with the customer {other}, and {customer} pays for it too: end one of the two \
+             at Stripe, or make the subscription one of {other}'s, then replay this event",
+            account.id
+        ))),
+        Applied::OtherAccount(other) => Err(Failure::OtherCustomer(format!(
+            "the customer {customer} is linked with the account {other}, not with {}: replay this event if that is \
+             right",
+            account.id
+        ))),
+        Applied::NoAccount => Err(Failure::Unmatched(format!(
+            "the account {} was deleted, and the customer {customer} still pays: end the subscription at Stripe",
+            account.id
+        ))),
+    }
 }

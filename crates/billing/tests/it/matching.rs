@@ -180,7 +180,7 @@ async fn a_dispute_that_names_no_customer_finds_it() {
     let account = world.account("owner@example.com").await;
     let made = world.subscribe(account.id, &["price_pro"]);
     world.catch_up().await;
-    world.fake.advance(std::time::Duration::from_secs(60));
+    world.fake.advance(std::time::Duration::from_mins(1));
     world.act(&made, &Action::Dispute);
     let disputes: Vec<_> =
         world.fake.take_events().into_iter().filter(|event| event.kind == "charge.dispute.created").collect();

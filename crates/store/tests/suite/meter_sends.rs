@@ -119,7 +119,7 @@ async fn use_is_planned_once(store: Arc<dyn AdminStore>) {
         attempts: 0,
         note: None,
     };
-    assert_eq!(planned, [expected.clone()]);
+    assert_eq!(planned, std::slice::from_ref(&expected));
     let of_tokens = sends(&*store, 1, Some(&meter("tokens")), period).await;
     assert_eq!((of_tokens[0].units, &*of_tokens[0].event_name, of_tokens[0].at), (900, "llm_tokens", at(70)));
     send_all(&*store, fence, at(110)).await;

@@ -30,7 +30,7 @@ fn the_last_event_of_an_object_shows_it_as_it_is() {
         let after_retries = [AfterRetries::Cancel, AfterRetries::Unpaid, AfterRetries::PastDue][(life % 3) as usize];
         let fake = fake_with(FakeConfig {
             after_retries,
-            finalize_after_secs: (life as i64 % 2) * 3_600,
+            finalize_after_secs: if life % 2 == 0 { 0 } else { 3_600 },
             seed: life,
             ..FakeConfig::default()
         });

@@ -235,3 +235,19 @@ async fn other_lines_of_a_subscription_stay_as_they_are() {
     let prices: Vec<_> = items.filter_map(|item| item["price"]["id"].as_str()).collect();
     assert_eq!(prices, ["price_support", "price_team"]);
 }
+
+#[tokio::test]
+async fn a_price_that_is_not_sold_any_more_is_kept_by_those_who_pay_it() {
+    let desk = Desk::open().await;
+    let account = desk.subscriber("pro", Some("price_pro_year")).await;
+    desk.fake.call("POST", "/v1/prices/price_pro_year", &[("active", "false")]).expect("archived");
+    for price in [None, Some("price_pro_year")] {
+        let standing = changed(&desk, &account, NewPlan { price, ..to("pro") }).await;
+        assert_eq!(standing.plan.as_ref().map(PlanName::as_str), Some("pro"));
+        assert_eq!(desk.billing.preview(&account, "pro", price).await.expect("it is paid").next_amount, 29_000);
+    }
+    changed(&desk, &account, to("team")).await;
+    assert_eq!(desk.held(&account).await[0]["items"]["data"][0]["price"]["id"], "price_team_year");
+    let error = desk.billing.change(&account, NewPlan { price: Some("price_pro_year"), ..to("pro") }).await;
+    assert!(matches!(error, Err(ActionError::Misconfigured { .. })), "it is not sold again: {error:?}");
+}

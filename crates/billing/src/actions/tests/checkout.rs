@@ -1,6 +1,6 @@
 use tollgate_config::StripeConfig;
 use tollgate_domain::DAY_US;
-use tollgate_fake_stripe::{Action, CheckoutOutcome};
+use tollgate_fake_stripe::{Action, CheckoutOutcome, Seed};
 use tollgate_store::Billing as _;
 
 use super::harness::{BASE, Desk, session, value};
@@ -21,6 +21,7 @@ async fn a_plan_is_bought_on_a_page_that_names_the_account() {
         ("subscription_data[metadata][tollgate_account]", &id),
         ("line_items[0][price]", "price_pro"),
         ("line_items[0][quantity]", "1"),
+        ("subscription_data[billing_mode][type]", "flexible"),
         ("success_url", &format!("{BASE}/account/billing?session={{CHECKOUT_SESSION_ID}}")),
         ("cancel_url", &format!("{BASE}/pricing")),
     ] {
@@ -97,6 +98,18 @@ async fn an_imported_subscriber_has_had_the_trial() {
     desk.billing.checkout(&account, "pro", None).await.expect("it is sold");
     let form = desk.asked("/v1/checkout/sessions").pop().expect("a page was made");
     assert_eq!(value(&form, "subscription_data[trial_period_days]"), None);
+}
+
+#[tokio::test]
+async fn who_was_imported_with_a_subscription_alone_buys_no_second() {
+    let desk = Desk::open().await;
+    let made = desk.fake.seed(Seed { email: "before@example.com", prices: &["price_pro"], ..Seed::default() });
+    let made = made.expect("made");
+    let account = Account { stripe_subscription: Some(made.subscription), ..desk.account().await };
+    let error = desk.billing.checkout(&account, "team", None).await.expect_err("there is one");
+    assert!(matches!(error, ActionError::AlreadySubscribed { .. }), "{error}");
+    assert_eq!(desk.again(&account).await.stripe_customer, Some(made.customer));
+    assert_eq!(desk.count("/v1/customers"), 1);
 }
 
 #[tokio::test]

@@ -235,7 +235,7 @@ impl Books {
     pub(crate) async fn settle(&self) {
         for _ in 0..40 {
             let pass = self.pass().await;
-            if pass.planned == 0 && self.pending().await == 0 {
+            if pass == MeterPass::default() && self.pending().await == 0 {
                 return;
             }
             self.fake.advance(Duration::from_secs(20 * 60));
