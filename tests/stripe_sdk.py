@@ -283,7 +283,11 @@ def check_lists_go_on_page_by_page(stand_in, _gate):
     assert len(events) > len(made)
     of_kind = list(client.v1.events.list({"type": "customer.created", "limit": 3}).auto_paging_iter())
     assert {one.type for one in of_kind} == {"customer.created"} and len(of_kind) >= len(made)
-    for event in events:
+    # Each stands there as it was sent, some in the shape of an API before the one that the SDK describes.
+    family = stripe.api_version.rpartition(".")[2]
+    current = [event for event in events if event.api_version.endswith(family)]
+    assert len(current) > len(made)
+    for event in current:
         described(event)
     assert described(client.v1.events.retrieve(events[0].id)).id == events[0].id
     first, second = client.v1.customers.list({"limit": 2}).data

@@ -133,12 +133,17 @@ def judge_object(value, kind, where, found):
         expect(False, value, f"a {kind.__name__}", where, found)
         return
     members = described(kind)
-    silent = NOT_DESCRIBED.get(value.get("object"), set())
+    silent = NOT_DESCRIBED.get(getattr(kind, "OBJECT_NAME", None), set())
     for name, member in value.items():
         if name in members:
             judge(member, members[name], f"{where}.{name}", found)
         elif name not in silent and not (name == "deleted" and member is True):
             found.append(f"{where}.{name} is no member of {kind.__name__}: {member!r:.80}")
+
+
+    if kind is stripe.Event and "object" in value.get("data", {}):
+        # Whatever it is about.
+        judge_reference(value["data"]["object"], f"{where}.data.object", found)
 
 
 def described(kind):
@@ -169,4 +174,6 @@ if __name__ == "__main__":
         ("product", {"object": "product", "colour": "red"}),
     ]:
         assert len(differences({**price, name: wrong})) == 1, (name, differences({**price, name: wrong}))
+    about = {"id": "evt_1", "object": "event", "data": {"object": {**price, "colour": "red"}}}
+    assert len(differences(about)) == 1, differences(about)
     print(f"the SDK {stripe.VERSION} describes what it is asked for")

@@ -80,7 +80,13 @@ pub(super) async fn send(
 
 /// Whoever has an account, and whoever may make one; a banned account's owner is told when the link is opened.
 async fn may_sign_in(shared: &Shared, email: &str) -> Result<bool, Problem> {
-    Ok(shared.deps.settings.portal.signup || shared.store().account_by_email(email).await?.is_some())
+    if shared.deps.settings.portal.signup {
+        return Ok(true);
+    }
+    match shared.store().account_by_email(email).await? {
+        Some(account) => Ok(shared.store().has_proven_email(account.id).await?),
+        None => Ok(false),
+    }
 }
 
 /// The way out for one mail: taken before anything is changed that depends on it.

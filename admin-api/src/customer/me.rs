@@ -134,7 +134,14 @@ pub(super) async fn change(
     let email = fields.text("email", inputs::email);
     fields.finish(&["name", "email"], Some(()))?;
     let mut account = caller.account;
-    let new_email = email.filter(|email| email.to_lowercase() != account.email.to_lowercase());
+    let new_email = match email {
+        Some(email) if email.to_lowercase() == account.email.to_lowercase() => {
+            // One's own needs no proof, unless a token said so and nobody has proven it yet.
+            let is_proven = context.store().has_proven_email(account.id).await?;
+            Some(email).filter(|_| !is_proven)
+        }
+        email => email,
+    };
     // Before anything is changed: either all of a request is done or nothing.
     let post = match &new_email {
         Some(_) => Some(Post::of(&context, sender).await?),

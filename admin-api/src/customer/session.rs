@@ -160,15 +160,8 @@ pub(super) async fn open(shared: &Shared, token: &str) -> Result<Opened, Problem
     })
 }
 
-/// The account of a proven address, made if it is new.
+/// The account of a proven address, made if it is new. One that a token made without vouching for the address is another's.
 async fn account_of_address(shared: &Shared, email: &str) -> Result<Account, Problem> {
-    if let Some(account) = shared.store().account_by_email(email).await? {
-        return Ok(account);
-    }
-    // It was deleted since the link was mailed, and nobody may make one.
-    if !shared.deps.settings.portal.signup {
-        return Err(invalid_link());
-    }
     let now = shared.now();
     let name = email.split_once('@').and_then(|(local, _)| inputs::name_cut(local));
     let new = NewAccount {
@@ -178,8 +171,10 @@ async fn account_of_address(shared: &Shared, email: &str) -> Result<Account, Pro
         assigned_plan: None,
         created_at: now,
     };
+    // Where nobody may make an account, the link's may have been deleted since it was mailed.
+    let new = shared.deps.settings.portal.signup.then_some(&new);
     let audit = audit_line_of(CUSTOMER, "account.create", now, json!({ "plan": null }));
-    match shared.store().create_account(&new, &audit).await? {
+    match shared.store().account_of_proven(email, new, &audit).await?.ok_or_else(invalid_link)? {
         CreateAccount::Created(account) => {
             shared.publish(&[Change::Account(account.id)]).await;
             Ok(account)
@@ -201,7 +196,9 @@ async fn with_new_address(shared: &Shared, link: Link) -> Result<Account, Proble
     match shared.store().update_account(id, &patch, &audit).await? {
         UpdateAccount::Updated(account) => {
             shared.publish(&[Change::Account(id)]).await;
-            tell_old_address(shared, before.email);
+            if before.email.to_lowercase() != account.email.to_lowercase() {
+                tell_old_address(shared, before.email);
+            }
             Ok(account)
         }
         UpdateAccount::EmailTaken => Err(Problem::new(ProblemCode::EmailTaken, "Another account has this address")),

@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::{HeaderName, Request};
 use serde_json::{Map, Value, json};
 use tollgate_config::{KeysConfig, Settings};
+use tollgate_fake_stripe::sign;
 
 use self::schema::conforms;
 use crate::harness::{Answer, NOON, Plane, SignIn, TOKEN};

@@ -429,4 +429,4 @@ fn unclear(told: i64, known: SentUse, send: &MeterSend) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -148,9 +148,14 @@ pub(crate) async fn read(api: &Api, customer: &str, rules: Option<Rules>) -> Res
         query
     };
     let every = of_customer(&[("status", "all"), ("expand[]", "data.latest_invoice")]);
-    let mut subscriptions: Vec<objects::Subscription> = match api.list("/subscriptions", &every).await {
-        Ok(listed) => listed,
-        Err(error) if error.is_missing() && was_deleted(api, customer).await? => Vec::new(),
+    let listed: Result<Vec<objects::Subscription>, _> = api.list("/subscriptions", &every).await;
+    let mut subscriptions = match listed {
+        Ok(listed) if !listed.is_empty() => listed,
+        Ok(none) => {
+            is_deleted(api, customer).await?;
+            none
+        }
+        Err(error) if error.is_missing() && is_deleted(api, customer).await? => Vec::new(),
         Err(error) => return Err(error),
     };
     for subscription in subscriptions.iter_mut().filter(|subscription| subscription.items.has_more) {
@@ -182,9 +187,9 @@ pub(crate) async fn read(api: &Api, customer: &str, rules: Option<Rules>) -> Res
     Ok((Read { subscriptions, open_invoices, reversals }, notes))
 }
 
-/// Whether a customer was deleted, and has no subscription for that. One that never was there is no reason to take
-/// anything from anybody: the key may be of another account at Stripe.
-async fn was_deleted(api: &Api, customer: &str) -> Result<bool, ApiError> {
+/// Whether a customer was deleted, and has no subscription for that. One that never was there is an error and no reason to
+/// take anything from anybody: the key may be of another account at Stripe.
+async fn is_deleted(api: &Api, customer: &str) -> Result<bool, ApiError> {
     api.get::<objects::Customer>(&format!("/customers/{customer}"), &[]).await.map(|customer| customer.deleted)
 }
 

@@ -179,7 +179,15 @@ impl Billing {
     async fn read_account(&self, account: &Account, swept: &mut Swept) -> Result<bool, BillingError> {
         let Some(fence) = self.fence().await? else { return Ok(false) };
         let refreshed = match self.customer_at_stripe(account).await {
-            Ok(Some(customer)) => self.refresh(fence, &customer, Some(account.id)).await,
+            Ok(Some(customer)) => {
+                let owner = self.deps.store.account_of_customer(&customer).await?;
+                if owner.is_some_and(|owner| owner.id != account.id) {
+                    swept.failed += 1;
+                    tracing::warn!(account = %account.id, customer, "its customer is linked with another account");
+                    return Ok(true);
+                }
+                self.refresh(fence, &customer, Some(account.id)).await
+            }
             Ok(None) => return Ok(true),
             Err(error) => Err(error.into()),
         };

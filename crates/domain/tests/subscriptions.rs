@@ -80,9 +80,7 @@ fn standing(account: &Account, plans: &PlanTable) -> Result<String, Option<Lapse
 
 #[test]
 fn each_status_gives_what_the_table_says() {
-    use SubscriptionStatus::{
-        Active, Canceled, Incomplete, IncompleteExpired, PastDue, Paused, Trialing, Unpaid,
-    };
+    use SubscriptionStatus::{Active, Canceled, Incomplete, IncompleteExpired, PastDue, Paused, Trialing, Unpaid};
     // Status, failing since so many days, what it gives without a default plan.
     let table = [
         (Trialing, None, Ok("pro")),

@@ -12,7 +12,8 @@ use tollgate_domain::{
 };
 
 use crate::error::StoreError;
-use crate::record::{Change, NewAudit};
+use crate::record::{Change, NewAccount, NewAudit};
+use crate::store::CreateAccount;
 
 /// SHA-256 of a secret that is handed out once: a mailed link's token, a session's id.
 pub type SecretHash = [u8; 32];
@@ -78,7 +79,8 @@ pub enum SubjectAccount {
     Joined(Account),
     /// It was made.
     Created(Account),
-    /// Another account has the e-mail, and this token does not prove that it is its owner's; nothing was changed.
+    /// Another account has the e-mail, and this token does not prove that it is its owner's, or the account is another
+    /// subject's; nothing was changed.
     EmailTaken,
 }
 
@@ -355,10 +357,24 @@ pub trait Customers: Send + Sync {
     /// Ends a session.
     async fn end_session(&self, hash: &SecretHash) -> Result<(), StoreError>;
 
-    /// The account of a token's subject: known, joined by its verified e-mail, or made.
+    /// The account of a token's subject: known, joined by its verified e-mail, or made. One that is made goes by the
+    /// token's e-mail, but where that is not verified, only until somebody else proves to own it.
     async fn identify(&self, who: &Identified, audit: &NewAudit) -> Result<SubjectAccount, StoreError>;
 
-    /// Changes an account.
+    /// The account of an e-mail that its owner has just proven; with `new`, one is made where none was proven to have it.
+    /// An account that a token made, without vouching for the e-mail, is not its owner's: it goes by it no more.
+    async fn account_of_proven(
+        &self,
+        email: &str,
+        new: Option<&NewAccount>,
+        audit: &NewAudit,
+    ) -> Result<Option<CreateAccount>, StoreError>;
+
+    /// Whether somebody has proven that the account's e-mail is its owner's: by a mailed link, by a token that vouches for
+    /// it, or an operator said so.
+    async fn has_proven_email(&self, id: AccountId) -> Result<bool, StoreError>;
+
+    /// Changes an account. An e-mail, which was proven before, is taken from an account that only claims it.
     async fn update_account(
         &self,
         id: AccountId,

@@ -135,6 +135,7 @@ impl Stripe {
     /// # Panics
     /// When the stand-in refuses.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a test reads as the story it tells")]
     pub fn act(&self, payer: &Payer, action: Action) {
         self.fake.act(&payer.subscription, &action).expect("it can be done");
     }

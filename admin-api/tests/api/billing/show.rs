@@ -16,7 +16,7 @@ async fn a_life_is_told_as_it_goes_and_the_first_key_is_claimed_by_its_owner() {
         "may_claim_key": false, "has_customer": false, "for_sale": ["pro", "team"], "subscriptions": [],
     });
     assert_eq!(before, expected);
-    let claim = || plane.call("POST", "/v1/keys", Some(&json!({})), &ada_headers(&ada));
+    let claim = async || plane.call("POST", "/v1/keys", Some(&json!({})), &ada.headers()).await;
     claim().await.problem(402, "upgrade_required");
 
     let paid = plane.subscribe(&ada.account, "ada@example.com", "price_pro").await;
@@ -62,10 +62,6 @@ async fn a_life_is_told_as_it_goes_and_the_first_key_is_claimed_by_its_owner() {
     plane.deliver().await;
     let back = plane.billing_of(&ada).await;
     assert_eq!((&back["plan"], &back["subscriptions"][0]["trouble"]), (&json!("pro"), &Value::Null));
-}
-
-fn ada_headers(ada: &crate::harness::SignIn) -> [(&str, &str); 2] {
-    ada.headers()
 }
 
 #[tokio::test]

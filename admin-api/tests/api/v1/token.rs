@@ -149,3 +149,44 @@ async fn a_banned_account_s_token_is_refused_and_a_deleted_one_s_begins_anew() {
     plane.operator("DELETE", &format!("/accounts/{first}"), None).await.expect(200);
     assert_ne!(me().await.expect(200)["account"], first.as_str());
 }
+
+#[tokio::test]
+async fn whoever_proves_an_address_by_a_link_does_not_share_an_account_that_a_token_made_for_it() {
+    let plane = plane().await;
+    let eve = bearer(&token(&json!({ "sub": "eve", "email": "ada@example.com" })));
+    let as_eve = async |path: &str| plane.customer(path, &[("authorization", &eve)]).await.expect(200);
+    let claimed = as_eve("/v1/me").await["account"].clone();
+    let body = json!({ "name": "eve's" });
+    plane.call("POST", "/v1/keys", Some(&body), &[("authorization", &eve)]).await.expect(201);
+
+    let ada = plane.sign_in("ada@example.com").await;
+    assert_ne!(json!(ada.account), claimed);
+    let hers = plane.customer("/v1/keys", &ada.headers()).await.expect(200);
+    assert_eq!(hers["items"], json!([]), "a key of somebody else's opens nothing of hers");
+    assert_eq!(as_eve("/v1/me").await["account"], claimed, "the token goes on to mean its own account");
+    assert_eq!(plane.sign_in("ada@example.com").await.account, ada.account);
+    let shown = plane.get("/accounts/ada@example.com").await.expect(200);
+    assert_eq!(shown["id"], json!(ada.account), "an operator who names the address means its owner");
+    // Her own token, vouched for, joins her.
+    let hers = bearer(&token(&json!({ "sub": "ada", "email": "ada@example.com", "email_verified": true })));
+    let me = plane.customer("/v1/me", &[("authorization", &hers)]).await.expect(200);
+    assert_eq!(me["account"], json!(ada.account));
+}
+
+#[tokio::test]
+async fn whoever_signed_in_by_a_token_proves_its_address_by_a_link_mailed_there() {
+    let plane = plane().await;
+    let ada = bearer(&token(&json!({})));
+    let account = plane.customer("/v1/me", &[("authorization", &ada)]).await.expect(200)["account"].clone();
+    let change = async || {
+        let body = json!({ "email": "ADA@example.com" });
+        plane.call("PATCH", "/v1/me", Some(&body), &[("authorization", &ada)]).await.expect(200)
+    };
+    assert_eq!(change().await["pending_email"], "ADA@example.com");
+    let opened = json!({ "token": plane.post.next().await.token() });
+    let session = plane.call("POST", "/v1/session", Some(&opened), &[]).await.expect(200);
+    assert_eq!(session["account"], account);
+    assert!(plane.post.is_quiet().await, "nobody is told of a change that is none");
+    assert_eq!(json!(plane.sign_in("ada@example.com").await.account), account, "from now on it is hers by a link as well");
+    assert_eq!(change().await.get("pending_email"), None, "and needs no other proof");
+}

@@ -155,8 +155,8 @@ mod tests {
             livemode: None,
         };
         let all = endpoint("enabled", &["*"]);
-        assert_eq!(webhook(&[all.clone()], url), State::There { id: "we_1".into() });
-        assert!(matches!(webhook(&[all.clone()], "https://elsewhere.example"), State::Missing(_)));
+        assert_eq!(webhook(std::slice::from_ref(&all), url), State::There { id: "we_1".into() });
+        assert!(matches!(webhook(std::slice::from_ref(&all), "https://elsewhere.example"), State::Missing(_)));
         assert!(matches!(webhook(&[all.clone(), all.clone()], url), State::Differs { .. }));
         assert!(matches!(webhook(&[endpoint("disabled", &["*"])], url), State::Differs { .. }));
     }

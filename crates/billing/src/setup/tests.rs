@@ -166,7 +166,7 @@ async fn what_failed_is_reported_and_made_the_next_time() {
 async fn prices_of_the_file_that_stripe_has_are_taken_as_they_are() {
     let bench = Bench::new([plan_row("pro", 1, Some("29 USD/month"), &["price_pro", "price_pro_year"])]);
     let new = NewPrice { unit_amount: 2_900, ..NewPrice::default() };
-    bench.fake.price(NewPrice { id: "price_pro", ..new.clone() });
+    bench.fake.price(NewPrice { id: "price_pro", ..new });
     bench.fake.price(NewPrice { id: "price_pro_year", unit_amount: 29_000, interval: Interval::Year, ..new });
     let plan = bench.look().await.expect("Stripe answers");
     assert!(!plan.has_differences(), "by the year it may cost something else: {plan}");
@@ -180,12 +180,12 @@ async fn what_differs_is_told_and_left_as_it_is() {
     let row = |price, prices: &[&str]| plan_row("pro", 1, price, prices);
     let usd = NewPrice { id: "price_pro", unit_amount: 2_500, ..NewPrice::default() };
     let cases = [
-        (row(Some("29 USD/month"), &["price_pro"]), usd.clone(), "costs 2500 USD (in the smallest unit) a month"),
-        (row(Some("25 EUR/month"), &["price_pro"]), usd.clone(), "and the file shows 25 EUR/month"),
-        (row(Some("25 USD/year"), &["price_pro"]), usd.clone(), "and the file shows 25 USD/year"),
-        (row(None, &["price_gone"]), usd.clone(), "does not know `price_gone`"),
-        (row(Some("25 USD/month"), &["price_pro", "price_gone"]), usd.clone(), "does not know `price_gone`"),
-        (row(Some("25.001 USD/month"), &[]), usd.clone(), "in steps of 0.01"),
+        (row(Some("29 USD/month"), &["price_pro"]), usd, "costs 2500 USD (in the smallest unit) a month"),
+        (row(Some("25 EUR/month"), &["price_pro"]), usd, "and the file shows 25 EUR/month"),
+        (row(Some("25 USD/year"), &["price_pro"]), usd, "and the file shows 25 USD/year"),
+        (row(None, &["price_gone"]), usd, "does not know `price_gone`"),
+        (row(Some("25 USD/month"), &["price_pro", "price_gone"]), usd, "does not know `price_gone`"),
+        (row(Some("25.001 USD/month"), &[]), usd, "in steps of 0.01"),
     ];
     for (row, price, expected) in cases {
         let bench = Bench::new([row]);

@@ -54,7 +54,7 @@ impl Billing {
     pub async fn refresh_customer(&self, customer: &str) -> Result<Refreshed, BillingError> {
         if let Some(fence) = self.fence().await? {
             match self.refresh(fence, customer, None).await {
-                Err(BillingError::Lost) => {}
+                Err(BillingError::Lost) => self.lost().await,
                 refreshed => return refreshed,
             }
         }

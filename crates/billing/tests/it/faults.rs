@@ -105,3 +105,23 @@ async fn an_answer_that_comes_too_late_is_asked_for_again() {
     assert!(began.elapsed() >= Duration::from_secs(10));
     assert_eq!(world.plan(account.id).await.as_deref(), Some("pro"));
 }
+
+#[tokio::test]
+async fn a_key_of_another_account_at_stripe_takes_nothing_from_anybody() {
+    let world = World::new().await;
+    let account = world.account("owner@example.com").await;
+    let made = world.subscribe(account.id, &["price_pro"]);
+    world.catch_up().await;
+    let facts = world.read(account.id).await;
+    // From now on Stripe knows neither the customer nor any subscription of it.
+    for path in ["/v1/customers", "/v1/subscriptions"] {
+        world.fake.inject(fault(path, FaultKind::Status(404), When::Rate(1.0)));
+    }
+    world.act(&made, &Action::Touch);
+    let worked = world.catch_up().await;
+    assert_eq!(worked.failed, 1);
+    assert!(world.billing.refresh_customer(&made.customer).await.is_err());
+    world.fake.advance(Duration::from_mins(1));
+    assert_eq!(world.billing.sweep_once().await.unwrap().failed, 1);
+    assert_eq!(world.read(account.id).await, facts);
+}

@@ -111,3 +111,16 @@ async fn a_sweep_is_the_lease_holders() {
     assert!(!world.billing.sweep_once().await.unwrap().is_elsewhere);
     world.store.release_lease(tollgate_store::BILLING_LEASE, "one").await.unwrap();
 }
+
+#[tokio::test]
+async fn of_two_accounts_imported_with_one_customer_one_has_it() {
+    let world = World::new().await;
+    let made = world.fake.seed(Seed { email: "a@example.com", prices: &["price_pro"], ..Seed::default() }).unwrap();
+    world.fake.take_events();
+    let one = import(&world, "a@corp.example", Some(&made.customer), None).await;
+    let other = import(&world, "b@corp.example", Some(&made.customer), None).await;
+    let swept = world.billing.tidy_once().await.unwrap();
+    assert_eq!((swept.read, swept.failed), (1, 1));
+    let plans = [world.plan(one).await, world.plan(other).await];
+    assert_eq!(plans.iter().flatten().count(), 1, "{plans:?}");
+}

@@ -88,7 +88,7 @@ async fn queries_search_an_index_and_scan_no_table() {
     run_on(&database.url, ROWS).await;
     let [by_dimension, by_route] = histories();
     // Where an index is not named, more than one may serve: the server chooses.
-    let cases: [(&str, &[&str]); 49] = [
+    let cases: [(&str, &[&str]); 51] = [
         (keys::FIND, &["keys_hash", "accounts_pkey", "subscriptions_account"]),
         (inbox::DUE, &["webhook_inbox_due"]),
         (inbox::DUE_OF, &["webhook_inbox_due_subject"]),
@@ -97,6 +97,8 @@ async fn queries_search_an_index_and_scan_no_table() {
         (inbox::PRUNED.last, &["webhook_inbox_settled"]),
         (inbox::PRUNED.delete, &["webhook_inbox_settled"]),
         (subscriptions::OF_CUSTOMER, &["accounts_stripe_customer", "subscriptions_account"]),
+        (subscriptions::DELETED_OF_CUSTOMER, &["accounts_stripe_customer"]),
+        (inbox::RECEIVE, &["accounts_stripe_customer", "accounts_pkey"]),
         (subscriptions::BILLED, &["accounts_billed"]),
         (openings::OVERLAPPING, &["usage_periods_pkey"]),
         (openings::SINCE, &["usage_lines_account"]),

@@ -23,8 +23,11 @@ fn of_id(id: AccountId) -> Query {
 }
 
 /// The one query on the way of a call with a token of the backend's own.
-pub(crate) const OF_SUBJECT: &str =
-    concat!("SELECT ", account_columns!(), " FROM accounts a WHERE a.subject = $1 AND a.deleted_at_us IS NULL");
+pub(crate) const OF_SUBJECT: &str = concat!(
+    "SELECT a.email_unproven, ",
+    account_columns!(),
+    " FROM accounts a WHERE a.subject = $1 AND a.deleted_at_us IS NULL"
+);
 
 fn of_email(email: &str) -> Query {
     let text =
@@ -41,8 +44,32 @@ pub(super) async fn by_id(connection: &mut Connection, id: AccountId) -> Result<
     found(connection, of_id(id)).await
 }
 
-pub(super) async fn by_subject(connection: &mut Connection, subject: &str) -> Result<Option<Account>, StoreError> {
-    found(connection, query(OF_SUBJECT).bind(subject)).await
+/// The account of a token's subject, where the token tells nothing new of it.
+pub(super) async fn known(connection: &mut Connection, who: &Identified) -> Result<Option<Account>, StoreError> {
+    let known = by_subject(connection, &who.subject).await?;
+    Ok(known.filter(|known| !known.is_vouched_for_by(who)).map(|known| known.account))
+}
+
+/// An account, and whether nobody but a token that did not vouch for it says that its address is its owner's.
+struct OfSubject {
+    account: Account,
+    is_unproven: bool,
+}
+
+impl OfSubject {
+    /// Whether the token proves an address that was not.
+    fn is_vouched_for_by(&self, who: &Identified) -> bool {
+        self.is_unproven && who.email_verified && email_key(&who.email) == email_key(&self.account.email)
+    }
+}
+
+async fn by_subject(connection: &mut Connection, subject: &str) -> Result<Option<OfSubject>, StoreError> {
+    let row = query(OF_SUBJECT).bind(subject).fetch_optional(connection).await?;
+    row.map(|row| {
+        let is_unproven = Fields::of("accounts", &["account_id"], &row).get("email_unproven")?;
+        Ok(OfSubject { account: AccountRow(&row).try_into()?, is_unproven })
+    })
+    .transpose()
 }
 
 /// The account, as it stays until the transaction ends: nobody else makes, rotates or deletes anything of it.
@@ -174,7 +201,13 @@ pub(super) async fn identify(
     audit: &NewAudit,
 ) -> Result<SubjectAccount, StoreError> {
     if let Some(known) = by_subject(connection, &who.subject).await? {
-        return Ok(SubjectAccount::Known(known));
+        if known.is_vouched_for_by(who) {
+            prove(connection, &known.account, audit).await?;
+        }
+        return Ok(SubjectAccount::Known(known.account));
+    }
+    if who.email_verified {
+        release(connection, &who.email, audit).await?;
     }
     let subject = Some(who.subject.clone());
     let (id, outcome) = match hold_by_email(connection, &who.email).await? {
@@ -200,12 +233,79 @@ pub(super) async fn identify(
             if !insert(connection, &account).await? {
                 return Err(raced());
             }
+            query("UPDATE accounts SET email_unproven = $2 WHERE id = $1")
+                .bind(account.id.to_string())
+                .bind(!who.email_verified)
+                .execute(connection)
+                .await?;
             (account.id, SubjectAccount::Created(account))
         }
     };
     audit::append(connection, audit, Some(id), None).await?;
     outbox::append(connection, &[Change::Account(id)], audit.at).await?;
     Ok(outcome)
+}
+
+/// An account goes by its own address, if no other does that was shown to be its owner's.
+async fn prove(connection: &mut Connection, account: &Account, audit: &NewAudit) -> Result<(), StoreError> {
+    let holder = hold_by_email(connection, &account.email).await?.filter(|holder| holder.id != account.id);
+    if holder.is_some() && !release(connection, &account.email, audit).await? {
+        return Ok(());
+    }
+    query("UPDATE accounts SET email_key = $2, email_unproven = FALSE WHERE id = $1")
+        .bind(account.id.to_string())
+        .bind(email_key(&account.email))
+        .execute(connection)
+        .await?;
+    audit::append(connection, audit, Some(account.id), None).await
+}
+
+/// Takes an address from an account that goes by it only because a token said so, without vouching for it. The account
+/// stays as it is otherwise, and shows the address, but nobody finds it by that any more. Whether there was one.
+async fn release(connection: &mut Connection, email: &str, audit: &NewAudit) -> Result<bool, StoreError> {
+    // An id is no address, and nobody else's.
+    let row = query(
+        "UPDATE accounts SET email_key = id WHERE email_key = $1 AND deleted_at_us IS NULL AND email_unproven \
+         RETURNING id",
+    )
+    .bind(email_key(email))
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(false) };
+    let id: AccountId = Fields::of("accounts", &["id"], &row).parse("id", |text| text.parse().ok())?;
+    let released = NewAudit { action: "account.email_released", detail: serde_json::json!({}), ..audit.clone() };
+    audit::append(connection, &released, Some(id), None).await?;
+    outbox::append(connection, &[Change::Account(id)], audit.at).await?;
+    Ok(true)
+}
+
+/// The account of an address that its owner has just proven, made of `new` where nobody has shown before that the address
+/// is another account's.
+pub(super) async fn of_proven(
+    connection: &mut Connection,
+    email: &str,
+    new: Option<&NewAccount>,
+    audit: &NewAudit,
+) -> Result<Option<CreateAccount>, StoreError> {
+    let Some(new) = new else {
+        let known = hold_by_email(connection, email).await?;
+        let Some(known) = known else { return Ok(None) };
+        let is_proven = is_proven(connection, known.id).await?;
+        return Ok(is_proven.then_some(CreateAccount::Exists(known)));
+    };
+    release(connection, email, audit).await?;
+    create(connection, new, audit).await.map(Some)
+}
+
+/// Whether somebody has shown that the account's address is its owner's.
+pub(super) async fn is_proven(connection: &mut Connection, id: AccountId) -> Result<bool, StoreError> {
+    let row = query("SELECT id, email_unproven FROM accounts WHERE id = $1 AND deleted_at_us IS NULL")
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(false) };
+    let is_unproven: bool = Fields::of("accounts", &["id"], &row).get("email_unproven")?;
+    Ok(!is_unproven)
 }
 
 pub(super) async fn update(
@@ -220,15 +320,21 @@ pub(super) async fn update(
     if *patch == AccountPatch::default() {
         return Ok(UpdateAccount::Updated(account));
     }
-    let email = patch.email.as_ref().unwrap_or(&account.email);
-    if by_email(connection, email).await?.is_some_and(|owner| owner.id != id) {
-        return Ok(UpdateAccount::EmailTaken);
+    if let Some(email) = &patch.email {
+        let holder = by_email(connection, email).await?.filter(|holder| holder.id != id);
+        if holder.is_some() && !release(connection, email, audit).await? {
+            return Ok(UpdateAccount::EmailTaken);
+        }
+        query("UPDATE accounts SET email = $2, email_key = $3, email_unproven = FALSE WHERE id = $1")
+            .bind(id.to_string())
+            .bind(email)
+            .bind(email_key(email))
+            .execute(connection)
+            .await?;
     }
-    query("UPDATE accounts SET name = $2, email = $3, email_key = $4 WHERE id = $1")
+    query("UPDATE accounts SET name = $2 WHERE id = $1")
         .bind(id.to_string())
         .bind(patch.name.as_ref().unwrap_or(&account.name))
-        .bind(email)
-        .bind(email_key(email))
         .execute(connection)
         .await?;
     match told(connection, id, 1, audit).await? {
@@ -341,6 +447,9 @@ pub(super) async fn delete(
         return Ok(None);
     };
     let keys = keys::hold_all(connection, id).await?;
+    let holder = by_email(connection, &account.email).await?;
+    // An address that it only claimed is another's, and so is what was mailed there.
+    let email = holder.is_some_and(|holder| holder.id == id).then_some(&*account.email);
     query(
         "UPDATE accounts SET email = '', email_key = '', name = NULL, subject = NULL, deleted_at_us = $2 WHERE id = $1",
     )
@@ -350,7 +459,7 @@ pub(super) async fn delete(
     .await?;
     // It may have reported a million events, and is not to stay because of them.
     connection.be_patient().await?;
-    sign_in::erase(connection, id, &account.email).await?;
+    sign_in::erase(connection, id, email).await?;
     notices::erase(connection, id).await?;
     events::erase(connection, id).await?;
     requests::erase(connection, id).await?;

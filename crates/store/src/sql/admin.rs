@@ -14,7 +14,8 @@ use crate::customers::{
     Session, SubjectAccount, UpdateAccount, UsageEvent,
 };
 use crate::error::StoreError;
-use crate::record::{Change, NewAudit};
+use crate::record::{Change, NewAccount, NewAudit};
+use crate::store::CreateAccount;
 
 #[async_trait]
 impl<B: Backend> Customers for SqlStore<B> {
@@ -49,11 +50,24 @@ impl<B: Backend> Customers for SqlStore<B> {
 
     async fn identify(&self, who: &Identified, audit: &NewAudit) -> Result<SubjectAccount, StoreError> {
         // Every call with a token comes here, and nearly all of them change nothing.
-        let known = accounts::by_subject(&mut self.backend.begin(Mode::Single).await?, &who.subject).await?;
+        let known = accounts::known(&mut self.backend.begin(Mode::Single).await?, who).await?;
         if let Some(known) = known {
             return Ok(SubjectAccount::Known(known));
         }
         in_transaction!(self, |connection| accounts::identify(connection, who, audit))
+    }
+
+    async fn account_of_proven(
+        &self,
+        email: &str,
+        new: Option<&NewAccount>,
+        audit: &NewAudit,
+    ) -> Result<Option<CreateAccount>, StoreError> {
+        in_transaction!(self, |connection| accounts::of_proven(connection, email, new, audit))
+    }
+
+    async fn has_proven_email(&self, id: AccountId) -> Result<bool, StoreError> {
+        accounts::is_proven(&mut self.backend.begin(Mode::Single).await?, id).await
     }
 
     async fn update_account(

@@ -21,12 +21,17 @@ macro_rules! columns {
 /// What is left of a payload whose account was deleted.
 const ERASED_PAYLOAD: &str = "{}";
 
+/// Stores an event. Of one that is told of an account that was deleted, nothing is kept that may tell of a person.
+pub(crate) const RECEIVE: &str = "INSERT INTO webhook_inbox (id, kind, subject, object, account, created_at_us, \
+    received_at_us, payload, state, attempts, due_us) VALUES ($1, $2, $3, $4, $5, $6, $7, \
+    CASE WHEN EXISTS (SELECT 1 FROM accounts a WHERE a.id = $5 AND a.deleted_at_us IS NOT NULL) \
+    OR (EXISTS (SELECT 1 FROM accounts a WHERE a.stripe_customer = $3 AND a.deleted_at_us IS NOT NULL) \
+    AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.stripe_customer = $3 AND a.deleted_at_us IS NULL)) \
+    THEN $9 ELSE $8 END, 'pending', 0, $7) ON CONFLICT (id) DO NOTHING";
+
 /// Whether the event was new.
 pub(super) async fn receive(connection: &mut Connection, event: &NewEvent) -> Result<bool, StoreError> {
-    let stored = query(
-        "INSERT INTO webhook_inbox (id, kind, subject, object, account, created_at_us, received_at_us, payload, state, \
-         attempts, due_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', 0, $7) ON CONFLICT (id) DO NOTHING",
-    )
+    let stored = query(RECEIVE)
     .bind(&event.id)
     .bind(&event.kind)
     .bind(&event.subject)
@@ -35,6 +40,7 @@ pub(super) async fn receive(connection: &mut Connection, event: &NewEvent) -> Re
     .bind(event.created_at.as_micros())
     .bind(event.received_at.as_micros())
     .bind(&event.payload)
+    .bind(ERASED_PAYLOAD)
     .execute(connection)
     .await?;
     Ok(stored > 0)

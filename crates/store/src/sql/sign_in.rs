@@ -146,11 +146,17 @@ pub(super) async fn end_session(connection: &mut Connection, hash: &SecretHash) 
     Ok(())
 }
 
-/// Signs an account out everywhere and forgets what was mailed to it.
-pub(super) async fn erase(connection: &mut Connection, account: AccountId, email: &str) -> Result<(), StoreError> {
+/// Signs an account out everywhere and forgets what was mailed to it, and to its address.
+pub(super) async fn erase(
+    connection: &mut Connection,
+    account: AccountId,
+    email: Option<&str>,
+) -> Result<(), StoreError> {
     let account = account.to_string();
     query("DELETE FROM sessions WHERE account = $1").bind(&account).execute(connection).await?;
     query("DELETE FROM links WHERE account = $1").bind(&account).execute(connection).await?;
-    query("DELETE FROM links WHERE email_key = $1").bind(email_key(email)).execute(connection).await?;
+    if let Some(email) = email {
+        query("DELETE FROM links WHERE email_key = $1").bind(email_key(email)).execute(connection).await?;
+    }
     Ok(())
 }

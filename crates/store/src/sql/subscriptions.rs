@@ -65,7 +65,7 @@ pub(super) async fn of_customer(connection: &mut Connection, customer: &str) -> 
     row.map(|row| AccountRow(&row).try_into()).transpose()
 }
 
-const DELETED_OF_CUSTOMER: &str = concat!(
+pub(crate) const DELETED_OF_CUSTOMER: &str = concat!(
     "SELECT ",
     account_columns!(),
     " FROM accounts a WHERE a.stripe_customer = $1 AND a.deleted_at_us IS NOT NULL ORDER BY a.id DESC LIMIT 1"

@@ -123,7 +123,7 @@ const REST: [Case; 20] = [
 ];
 
 /// What billing asks.
-const BILLING: [Case; 16] = [
+const BILLING: [Case; 18] = [
     (inbox::DUE, &["SEARCH webhook_inbox USING INDEX webhook_inbox_due (due_us<?)"]),
     (inbox::DUE_OF, &["SEARCH webhook_inbox USING INDEX webhook_inbox_due_subject (subject=? AND due_us<?)"]),
     (inbox::PENDING, &[]),
@@ -131,6 +131,8 @@ const BILLING: [Case; 16] = [
     (inbox::PRUNED.last, &["SEARCH webhook_inbox USING COVERING INDEX webhook_inbox_settled (settled_at_us<?)"]),
     (inbox::PRUNED.delete, &["SEARCH webhook_inbox USING INDEX webhook_inbox_settled (settled_at_us<?)"]),
     (subscriptions::OF_CUSTOMER, &["SEARCH a USING INDEX accounts_stripe_customer (stripe_customer=?)"]),
+    (subscriptions::DELETED_OF_CUSTOMER, &["SEARCH a USING INDEX accounts_stripe_customer (stripe_customer=?)"]),
+    (inbox::RECEIVE, &["SEARCH a USING INDEX accounts_stripe_customer (stripe_customer=?)"]),
     (subscriptions::BILLED, &["SEARCH a USING INDEX accounts_billed (id>?)"]),
     (openings::OVERLAPPING, &["SEARCH usage_periods USING INDEX usage_periods_key (account=?)"]),
     (openings::SINCE, &["SEARCH usage_lines USING INDEX usage_lines_account (account=? AND at_us>?)"]),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tollgate_domain::{HOUR_US, MINUTE_US, Timestamp};
+use tollgate_domain::{Account, AccountId, HOUR_US, MINUTE_US, Timestamp};
 use tollgate_store::{
-    AccountPatch, AdminStore, AuditQuery, Change, Identified, Link, LinkPurpose, SecretHash, Session, SubjectAccount,
-    UpdateAccount,
+    AccountPatch, AdminStore, AuditQuery, Change, CreateAccount, Identified, Link, LinkPurpose, NewAccount, SecretHash,
+    Session, SubjectAccount, UpdateAccount,
 };
 
-use crate::fixture::{account_id, at, at_once, audit, hour, make_account, told};
+use crate::fixture::{account_id, at, at_once, audit, hour, make_account, make_key, new_account, told};
 
 crate::backend::on_every_backend! {
     a_link_opens_once_however_many_try_at_once,
@@ -18,6 +18,9 @@ crate::backend::on_every_backend! {
     processes_agree_on_a_secret,
     a_subject_is_known_joined_made_or_refused,
     a_subject_that_comes_twice_at_once_is_one_account,
+    an_address_that_a_token_only_claims_goes_to_whoever_proves_it,
+    a_token_that_vouches_for_its_address_proves_it,
+    who_loses_a_claimed_address_keeps_everything_else,
     an_account_is_changed_as_asked,
     an_address_is_taken_by_one_account_only,
 }
@@ -230,4 +233,102 @@ async fn an_address_is_taken_by_one_account_only(store: Arc<dyn AdminStore>) {
     let updated = outcomes.iter().filter(|outcome| matches!(outcome, UpdateAccount::Updated(_))).count();
     let taken = outcomes.iter().filter(|outcome| **outcome == UpdateAccount::EmailTaken).count();
     assert_eq!((updated, taken), (1, 7));
+}
+
+/// The account of a token's subject, made as it comes.
+async fn made(store: &dyn AdminStore, who: &Identified) -> Account {
+    match identify(store, who).await {
+        SubjectAccount::Created(account) => account,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the owner of an address finds who proves it by a link.
+async fn proven(store: &dyn AdminStore, email: &str, number: Option<u8>) -> Option<CreateAccount> {
+    let new = number.map(|number| NewAccount { email: email.into(), ..new_account(number) });
+    let found = store.account_of_proven(email, new.as_ref(), &audit("account.create")).await;
+    found.expect("the store answers")
+}
+
+async fn by_email(store: &dyn AdminStore, email: &str) -> Option<AccountId> {
+    store.account_by_email(email).await.expect("the store answers").map(|account| account.id)
+}
+
+async fn an_address_that_a_token_only_claims_goes_to_whoever_proves_it(store: Arc<dyn AdminStore>) {
+    let store = &*store;
+    let is_proven = async |number: u8| store.has_proven_email(account_id(number)).await.expect("the store answers");
+    let claimed = made(store, &token("eve", "Ada@example.com", false, 50)).await;
+    assert_eq!(by_email(store, "ada@example.com").await, Some(claimed.id), "nobody else has it yet");
+    assert!(!is_proven(50).await);
+    // Where nobody may make an account, nothing is taken from anybody.
+    assert_eq!(proven(store, "ada@example.com", None).await, None);
+    assert_eq!(by_email(store, "ada@example.com").await, Some(claimed.id));
+    told(store).await;
+
+    let Some(CreateAccount::Created(adas)) = proven(store, "ada@example.com", Some(51)).await else {
+        panic!("she gets an account of her own")
+    };
+    assert_eq!((by_email(store, "ADA@example.com").await, is_proven(51).await), (Some(adas.id), true));
+    assert_eq!(told(store).await, [Change::Account(claimed.id), Change::Account(adas.id)]);
+    for number in [None, Some(52)] {
+        assert_eq!(proven(store, "ada@example.com", number).await, Some(CreateAccount::Exists(adas.clone())));
+    }
+    let known = identify(store, &token("eve", "ada@example.com", false, 53)).await;
+    assert_eq!(known, SubjectAccount::Known(claimed.clone()), "the token's account is still its subject's");
+    // Nor does the token get it back once the backend vouches for it.
+    let vouched = identify(store, &token("eve", "ada@example.com", true, 53)).await;
+    assert_eq!((vouched, is_proven(50).await), (SubjectAccount::Known(claimed), false));
+    assert_eq!(by_email(store, "ada@example.com").await, Some(adas.id));
+    assert_eq!(identify(store, &token("eve-2", "ada@example.com", false, 54)).await, SubjectAccount::EmailTaken);
+
+    // An account that proves the address by a link of its own takes it from who only claims it, too.
+    let other = made(store, &token("mallory", "grace@example.com", false, 55)).await;
+    let patch = AccountPatch { email: Some("grace@example.com".into()), ..AccountPatch::default() };
+    let updated = store.update_account(adas.id, &patch, &audit("account.update")).await.expect("the store answers");
+    assert!(matches!(updated, UpdateAccount::Updated(account) if account.email == "grace@example.com"));
+    assert_eq!(by_email(store, "grace@example.com").await, Some(adas.id));
+    let own = store.update_account(other.id, &patch, &audit("account.update")).await.expect("the store answers");
+    assert_eq!(own, UpdateAccount::EmailTaken);
+}
+
+async fn a_token_that_vouches_for_its_address_proves_it(store: Arc<dyn AdminStore>) {
+    let store = &*store;
+    let is_proven = async |number: u8| store.has_proven_email(account_id(number)).await.expect("the store answers");
+    let first = made(store, &token("ada", "ada@example.com", false, 50)).await;
+    // Another address that it vouches for is not the account's.
+    identify(store, &token("ada", "elsewhere@example.com", true, 51)).await;
+    assert!(!is_proven(50).await);
+    let known = identify(store, &token("ada", "ADA@example.com", true, 51)).await;
+    assert_eq!((known, is_proven(50).await), (SubjectAccount::Known(first.clone()), true));
+    assert_eq!(proven(store, "ada@example.com", Some(52)).await, Some(CreateAccount::Exists(first)));
+    assert!(made(store, &token("grace", "grace@example.com", true, 53)).await.subject.is_some() && is_proven(53).await);
+
+    // Another subject that is vouched for does not wait for who only claims its address.
+    let claimed = made(store, &token("eve", "joan@example.com", false, 54)).await;
+    let joans = made(store, &token("joan", "joan@example.com", true, 55)).await;
+    assert_eq!(by_email(store, "joan@example.com").await, Some(joans.id));
+    assert_ne!(claimed.id, joans.id);
+    assert!(is_proven(55).await && !is_proven(54).await);
+    make_account(store, 1).await;
+    assert!(is_proven(1).await, "an operator said so");
+    assert!(!is_proven(99).await, "there is none");
+}
+
+async fn who_loses_a_claimed_address_keeps_everything_else(store: Arc<dyn AdminStore>) {
+    let store = &*store;
+    let claimed = made(store, &token("eve", "ada@example.com", false, 50)).await;
+    let key = make_key(store, 1, claimed.id).await;
+    let adas = proven(store, "ada@example.com", Some(51)).await;
+    let adas = match adas { Some(CreateAccount::Created(account)) => account, other => panic!("{other:?}") };
+    let found = store.find_key(&key.hashed.hash).await.expect("the store answers").expect("it is found");
+    assert_eq!((found.account.id, found.key.revoked_at), (claimed.id, None));
+    // To be renamed gives the address back no more than to be deleted takes its owner's links.
+    let patch = AccountPatch { name: Some(Some("Eve".into())), ..AccountPatch::default() };
+    store.update_account(claimed.id, &patch, &audit("account.update")).await.expect("the store answers");
+    assert_eq!(by_email(store, "ada@example.com").await, Some(adas.id));
+    assert!(store.create_link(&hash(1), &link("ada@example.com", at(0)), 5).await.expect("the store answers"));
+    let deleted = store.delete_account(claimed.id, at(1), &audit("account.delete")).await.expect("the store answers");
+    assert!(deleted.is_some());
+    let taken = store.take_link(&hash(1), at(2)).await.expect("the store answers");
+    assert!(taken.is_some(), "what was mailed to her is still good");
 }

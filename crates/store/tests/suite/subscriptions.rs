@@ -397,6 +397,22 @@ async fn deletion_takes_out_what_tells_of_a_person(store: Arc<dyn AdminStore>) {
         let event = store.inbox_event(id).await.expect("the store answers").expect("it is there").event;
         assert_eq!(event.payload == "{}", is_erased, "{id}: {}", event.payload);
     }
+    // Stripe may go on telling of a customer, and of what names an account.
+    for (id, subject, account, is_erased) in [
+        ("evt_5", "cus_1", None, true),
+        ("evt_6", "ch_6", Some(account_id(1)), true),
+        ("evt_7", "cus_2", Some(account_id(2)), false),
+        ("evt_8", "ch_8", None, false),
+    ] {
+        let event = NewEvent { subject: subject.into(), account, ..received(id, at(4)) };
+        assert!(store.receive_event(&event).await.expect("the store answers"), "{id}");
+        let kept = store.inbox_event(id).await.expect("the store answers").expect("it is there").event;
+        assert_eq!(kept.payload == "{}", is_erased, "{id}");
+        assert_eq!((kept.subject, kept.account), (event.subject, event.account), "{id}");
+    }
+    let found = store.deleted_account_of_customer("cus_1").await.expect("the store answers");
+    assert_eq!(found.map(|account| account.id), Some(account_id(1)), "whoever ends it at Stripe finds whose it was");
+    assert_eq!(store.deleted_account_of_customer("cus_2").await.expect("the store answers"), None);
     for (number, name) in [(1, None), (2, Some("key 2".to_owned()))] {
         let keys = store.keys(Some(account_id(number)), None, 10).await.expect("the store answers").items;
         assert_eq!(keys[0].name, name, "what an owner called a key goes with the owner");

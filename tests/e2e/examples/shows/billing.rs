@@ -15,7 +15,10 @@ pub(crate) fn show(figures: &mut Figures, events: usize) {
     let outcome = storm(&Storm { subscriptions: events / 20, events, kills: 20, seed: 1 });
     figures.show("events of subscriptions", outcome.events, &format!("at least {events}"), outcome.events >= events);
     figures.measured("  deliveries, failed ones", format!("{}, {}", outcome.deliveries, outcome.failed));
-    figures.measured("  delivered in, heeded after that in", format!("{:.1?}, {:.1?}", outcome.delivered_in, outcome.heeded_in));
+    figures.measured(
+        "  delivered in, heeded after that in",
+        format!("{:.1?}, {:.1?}", outcome.delivered_in, outcome.heeded_in),
+    );
     for wrong in outcome.wrong.iter().take(5) {
         println!("    {wrong}");
     }
@@ -31,7 +34,12 @@ pub(crate) fn show(figures: &mut Figures, events: usize) {
         "events a second, for seconds; p50 and the slowest answer",
         format!("{EVENTS_A_SECOND}, {SECONDS}; {:.1?}, {:.1?}", at(50), at(100)),
     );
-    figures.at_most("  99 of 100 acknowledged within", at(99).as_millis(), "ms", Duration::from_millis(200).as_millis());
+    figures.at_most(
+        "  99 of 100 acknowledged within",
+        at(99).as_millis(),
+        "ms",
+        Duration::from_millis(200).as_millis(),
+    );
 }
 
 fn number(count: usize) -> u128 {

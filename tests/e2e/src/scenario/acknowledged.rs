@@ -43,7 +43,8 @@ pub fn acknowledged(a_second: usize, seconds: usize) -> Vec<Duration> {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(event) = events.get(number) else { return times };
-            let due = began + Duration::from_secs(1) * u32::try_from(number).expect("few") / u32::try_from(a_second).expect("few");
+            let due = began
+                + Duration::from_secs(1) * u32::try_from(number).expect("few") / u32::try_from(a_second).expect("few");
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let at = i64::try_from(now_secs()).expect("a time of this age");
             let request = Request::post("/stripe/webhook", event.body.as_bytes())

@@ -111,7 +111,9 @@ pub fn storm(storm: &Storm) -> StormOutcome {
         for kill in 1..=storm.kills {
             // Two deliveries an event on average.
             let due = 2 * storm.events * kill / (storm.kills + 1);
-            while post.deliveries.load(Ordering::Acquire) < due && !deliverers.iter().all(|one| one.is_finished()) {
+            while post.deliveries.load(Ordering::Acquire) < due
+                && !deliverers.iter().all(thread::ScopedJoinHandle::is_finished)
+            {
                 thread::sleep(Duration::from_millis(2));
             }
             gate.kill();

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tollgate_e2e::{Backend, Behaviour, Customer, Gate, Key, Mailbox, Request, Setup, Side, Stripe, eventually, now_secs};
+use tollgate_e2e::{
+    Backend, Behaviour, Customer, Gate, Key, Mailbox, Request, Setup, Side, Stripe, eventually, now_secs,
+};
 use tollgate_fake_stripe::{Action, CheckoutOutcome, sign};
 
 use crate::support::{act, at_checkout, example, foreign_key, import_keys, selling, sha256};
@@ -292,7 +294,9 @@ impl Shop {
 
     #[track_caller]
     fn await_status(&self, key: &Key, status: u16) {
-        eventually(&format!("calls are answered {status}"), || (self.gate.get(SEARCH, key).status == status).then_some(()));
+        eventually(&format!("calls are answered {status}"), || {
+            (self.gate.get(SEARCH, key).status == status).then_some(())
+        });
     }
 
     fn keys(&self, owner: &Customer) -> Value {

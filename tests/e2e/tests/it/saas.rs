@@ -98,7 +98,9 @@ impl User<'_> {
 
     #[track_caller]
     fn await_status(&self, status: &str) {
-        eventually(&format!("the subscription is {status}"), || (self.subscription()["status"] == status).then_some(()));
+        eventually(&format!("the subscription is {status}"), || {
+            (self.subscription()["status"] == status).then_some(())
+        });
     }
 }
 
@@ -169,9 +171,17 @@ fn each_call_is_kept_with_what_the_table_asks() {
         (printed.code == Some(0)).then(|| printed.json())
     });
     let told = &kept["request"];
-    assert_eq!((&told["path"], &told["method"], &told["status"]), (&THING.into(), &"GET".into(), &200.into()), "{kept:#}");
+    assert_eq!(
+        (&told["path"], &told["method"], &told["status"]),
+        (&THING.into(), &"GET".into(), &200.into()),
+        "{kept:#}"
+    );
     assert!(told["duration_ms"].as_f64().is_some_and(|time| time > 0.0) && told["at"].is_string(), "{kept:#}");
-    assert_eq!((&kept["key"]["id"], &kept["account"]["email"]), (&key.id.into(), &ada.email.clone().into()), "{kept:#}");
+    assert_eq!(
+        (&kept["key"]["id"], &kept["account"]["email"]),
+        (&key.id.into(), &ada.email.clone().into()),
+        "{kept:#}"
+    );
     // The quota's period is the subscription's, which is on trial.
     let period = ada.subscription()["period"].clone();
     assert_eq!(told["period"], period, "{kept:#}");
@@ -202,7 +212,10 @@ fn a_subscription_is_tried_changed_and_ended_and_without_one_there_is_advice() {
     assert_eq!(paid(), 2_900);
     let preview = ada.post("/v1/billing/preview", &json!({ "plan": "team" })).expect(200).json();
     let changed = ada.post("/v1/billing/change", &json!({ "plan": "team" })).expect(200).json();
-    assert_eq!((&changed["subscription"]["plan"], &changed["subscription"]["subscription"]), (&"team".into(), &subscription.clone().into()));
+    assert_eq!(
+        (&changed["subscription"]["plan"], &changed["subscription"]["subscription"]),
+        (&"team".into(), &subscription.clone().into())
+    );
     let due = preview["amount_due_now"].as_i64().unwrap_or_else(|| panic!("{preview:#}"));
     assert!((paid() - 2_900 - due).abs() <= 1 && due > 6_800, "charged at once: {} after {preview:#}", paid());
 
@@ -217,7 +230,8 @@ fn a_subscription_is_tried_changed_and_ended_and_without_one_there_is_advice() {
     shop.gate.await_plan(&ada.email, Some("free"));
 
     let now = i64::try_from(now_secs()).expect("a time of this age");
-    let forged = Request::post("/tollgate/stripe/webhook", "{}").header("stripe-signature", &sign(b"{}", "whsec_x", now));
+    let forged =
+        Request::post("/tollgate/stripe/webhook", "{}").header("stripe-signature", &sign(b"{}", "whsec_x", now));
     shop.gate.send(&forged).problem(400, "invalid_signature");
 }
 
@@ -282,10 +296,8 @@ fn stripe_is_set_up_from_the_plans() {
     assert_eq!(webhooks(), before, "shown, not made");
     let made = shop.gate.cli(&["stripe", "setup", "--yes"]).done();
     assert!((made.stdout + &made.stderr).contains("whsec_"), "the endpoint's secret is shown");
-    let ours: Vec<Value> = webhooks()
-        .into_iter()
-        .filter(|one| one["url"] == "https://api.saas.example/tollgate/stripe/webhook")
-        .collect();
+    let ours: Vec<Value> =
+        webhooks().into_iter().filter(|one| one["url"] == "https://api.saas.example/tollgate/stripe/webhook").collect();
     let [endpoint] = ours.as_slice() else { panic!("{ours:#?}") };
     let kinds = endpoint["enabled_events"].as_array().expect("events");
     for kind in ["checkout.session.completed", "customer.subscription.updated", "invoice.payment_failed"] {

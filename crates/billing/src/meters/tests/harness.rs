@@ -170,19 +170,6 @@ impl Books {
         period: Period,
         end: Timestamp,
     ) {
-        let sequence = self.batches.fetch_add(1, Ordering::Relaxed) + 1;
-        self.store_batch(account, meter, units, period, end, sequence).await;
-    }
-
-    pub(crate) async fn store_batch(
-        &self,
-        account: &Account,
-        meter: Option<&MeterName>,
-        units: u64,
-        period: Period,
-        end: Timestamp,
-        sequence: u64,
-    ) {
         let key = UsageKey {
             account: account.id,
             key: KeyId::new(Timestamp::EPOCH, [1; 10]),
@@ -196,13 +183,18 @@ impl Books {
         let tally = UsageTally { calls: 1, units_debited: debited, units_charged: units, ..UsageTally::default() };
         let batch = UsageBatch {
             node: NodeId::new(Timestamp::EPOCH, [1; 10]),
-            sequence,
+            sequence: self.lose_batch(),
             start: end,
             end,
             lines: vec![UsageLine { key, tally }],
             requests: Vec::new(),
         };
         assert!(self.store.store_batch(&batch).await.expect("the store answers"), "its number is new");
+    }
+
+    /// The number of the gateway's next batch. Where none is stored under it, it is lost.
+    pub(crate) fn lose_batch(&self) -> u64 {
+        self.batches.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) async fn credit(&self, account: &Account, meter: Option<&MeterName>, units: u64, period: Period) {
@@ -276,7 +268,16 @@ impl Books {
         self.fake.inject(Fault { method: Some("POST".into()), path_prefix: path_prefix.into(), kind, when });
     }
 
-    /// What was asked of meters' events, by status; none where nothing was answered.
+    /// Switches Stripe's meter of these events on or off: `reactivate`, `deactivate`.
+    pub(crate) fn switch_meter(&self, event_name: &str, how: &str) {
+        let meters = self.fake.call("GET", "/v1/billing/meters", &[]).expect("a list");
+        let meters = meters["data"].as_array().expect("a list");
+        let meter = meters.iter().find(|meter| meter["event_name"] == event_name).expect("it was made");
+        let path = format!("/v1/billing/meters/{}/{how}", meter["id"].as_str().expect("an id"));
+        self.fake.call("POST", &path, &[]).expect("it can be switched");
+    }
+
+    /// How often meters were told of an event.
     pub(crate) fn asked(&self) -> usize {
         self.fake.requests().iter().filter(|request| request.path.starts_with(METER_EVENTS)).count()
     }

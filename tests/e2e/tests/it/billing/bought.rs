@@ -98,8 +98,14 @@ fn a_plan_is_paid_for_at_checkout_and_only_then_a_key_can_be_made_and_called_wit
         let given = owner.write("POST", "/v1/billing/checkout", &json!({ "plan": "pro" })).expect(200);
         let session = session_of(&scene.stripe, &given);
         let session = scene.stripe.fake().object(&session).expect("the page");
-        assert_eq!((&session["mode"], &session["client_reference_id"]), (&"subscription".into(), &owner.account.clone().into()));
-        assert!(session["success_url"].as_str().is_some_and(|url| url.contains("{CHECKOUT_SESSION_ID}")), "{session:#}");
+        assert_eq!(
+            (&session["mode"], &session["client_reference_id"]),
+            (&"subscription".into(), &owner.account.clone().into())
+        );
+        assert!(
+            session["success_url"].as_str().is_some_and(|url| url.contains("{CHECKOUT_SESSION_ID}")),
+            "{session:#}"
+        );
         // Whoever has been there and has not paid has nothing.
         owner.write("POST", "/v1/keys", &json!({})).problem(402, "upgrade_required");
 
@@ -290,11 +296,7 @@ fn advises_checkout(answer: &Answer) {
 fn who_has_no_subscription_is_told_how_one_begins() {
     let scene = Scene::new("1h");
     let ada = scene.sign_in(Side::Mounted, "ada");
-    for (call, with) in [
-        ("cancel", json!({})),
-        ("cancel", json!({ "at": "now" })),
-        ("reactivate", json!({})),
-    ] {
+    for (call, with) in [("cancel", json!({})), ("cancel", json!({ "at": "now" })), ("reactivate", json!({}))] {
         advises_checkout(&ada.write("POST", &format!("/v1/billing/{call}"), &with));
     }
     let wrong = ada.write("POST", "/v1/billing/cancel", &json!({ "at": "soon" }));
@@ -354,7 +356,10 @@ fn a_change_that_the_card_does_not_pay_for_changes_nothing() {
     assert_eq!(answer.status, 402, "{}", answer.text());
     assert_eq!(scene.gate.plan_of(&ada.account).as_deref(), Some("pro"));
     let at_stripe = scene.subscription(ADA);
-    assert_eq!((&at_stripe["status"], &at_stripe["items"]["data"][0]["price"]["id"]), (&"active".into(), &"price_pro".into()));
+    assert_eq!(
+        (&at_stripe["status"], &at_stripe["items"]["data"][0]["price"]["id"]),
+        (&"active".into(), &"price_pro".into())
+    );
     scene.stripe.fake().card(&customer, Card::Good);
     ada.write("POST", "/v1/billing/change", &json!({ "plan": "team" })).expect(200);
     assert_eq!(scene.gate.plan_of(&ada.account).as_deref(), Some("team"));
@@ -370,7 +375,11 @@ fn a_change_without_a_subscription_leads_to_checkout_and_a_second_purchase_to_a_
     for plan in ["team", "pro"] {
         let refused = ada.write("POST", "/v1/billing/checkout", &json!({ "plan": plan }));
         assert_eq!(refused.status, 409, "{}", refused.text());
-        assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("change")), "{}", refused.text());
+        assert!(
+            refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("change")),
+            "{}",
+            refused.text()
+        );
     }
     // Somebody whose payment failed is led to the portal, not to a second subscription.
     let subscription = scene.subscription(ADA)["id"].as_str().expect("an id").to_owned();
