@@ -71,7 +71,12 @@ pub(super) struct StandingView {
 
 impl StandingView {
     fn new(subscription: String, status: String, plan: Option<PlanName>, ends_at: Option<Timestamp>) -> Self {
-        Self { subscription, status, plan: plan.map(|plan| plan.to_string()), ends_at: ends_at.map(|at| at.to_string()) }
+        Self {
+            subscription,
+            status,
+            plan: plan.map(|plan| plan.to_string()),
+            ends_at: ends_at.map(|at| at.to_string()),
+        }
     }
 }
 
@@ -395,7 +400,9 @@ fn refused(error: ActionError) -> Problem {
         ActionError::NoSubscription => of(ProblemCode::NoSubscription),
         ActionError::StalePreview => of(ProblemCode::StalePreview),
         ActionError::Declined { .. } => of(ProblemCode::PaymentDeclined),
-        ActionError::Unavailable { cause } => of(ProblemCode::StripeUnavailable).retry_soon().because(cause.to_string()),
+        ActionError::Unavailable { cause } => {
+            of(ProblemCode::StripeUnavailable).retry_soon().because(cause.to_string())
+        }
         ActionError::Misconfigured { cause } => of(ProblemCode::StripeRefused).because(cause.to_string()),
         ActionError::NoAccount => Problem::not_found(detail),
         ActionError::Store(error) => Problem::from(error),

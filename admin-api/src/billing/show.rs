@@ -113,9 +113,6 @@ pub(super) async fn show(
         may_claim_key: entitlement.has_access() && has_room,
         has_customer: account.stripe_customer.is_some(),
         for_sale: sold.map(|plan| plan.name.to_string()).collect(),
-        subscriptions: subscriptions
-            .into_iter()
-            .map(|facts| OwnSubscriptionView::new(facts, plans, now))
-            .collect(),
+        subscriptions: subscriptions.into_iter().map(|facts| OwnSubscriptionView::new(facts, plans, now)).collect(),
     }))
 }

@@ -37,6 +37,12 @@ pub(super) struct TakenView {
 #[expect(dead_code, reason = "it describes what is read")]
 pub(super) struct EventSchema {
     id: String,
+    /// `event`.
+    #[schema(required = false, nullable = false)]
+    object: String,
+    /// Of what shape `data` is.
+    #[schema(required = false)]
+    api_version: Option<String>,
     /// Such as `invoice.paid`.
     r#type: String,
     livemode: bool,

@@ -119,7 +119,10 @@ mod tests {
         unknown.items[0].price = "price_other".into();
         unknown.plan_price = None;
         for (facts, part) in [
-            (failing, "past_due: its payment has failed since 2026-03-02T12:00:00Z, and the grace ended at 2026-03-09T12:00:00Z"),
+            (
+                failing,
+                "past_due: its payment has failed since 2026-03-02T12:00:00Z, and the grace ended at 2026-03-09T12:00:00Z",
+            ),
             (facts(Incomplete), "incomplete: its first payment has not succeeded"),
             (facts(IncompleteExpired), "incomplete_expired: its first payment never succeeded"),
             (facts(Unpaid), "unpaid: Stripe gave up"),

@@ -170,9 +170,10 @@ pub(super) async fn set_plan(
     if !fields.contains("plan") {
         fields.refuse("plan", "`plan` is missing: send a plan's name, or null to lift the operator's plan");
     }
+    let lifts = fields.contains("plan") && !fields.has("plan");
     let plan = fields.text("plan", |text| inputs::plan(text, &policy.plans));
     let until = fields.text("until", |text| later(text, now));
-    if until.is_some() && plan.is_none() && fields.contains("plan") {
+    if until.is_some() && lifts {
         fields.refuse("until", "`until` goes with a plan: lifting an operator's plan is at once");
     }
     fields.finish(&["plan", "until"], Some(()))?;

@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 use tollgate_config::{Access, Route};
 use tollgate_domain::{
-    AccessRequest, Account, Entitlement, IpRules, Key, Plan, PlanName, PlanTable, Reason, Refusal, RouteName, Timestamp, decide,
+    AccessRequest, Account, Entitlement, IpRules, Key, Plan, PlanName, PlanTable, Reason, Refusal, RouteName,
+    Timestamp, decide,
 };
 use utoipa::ToSchema;
 

@@ -568,6 +568,6 @@ pub(crate) fn policy() -> Policy {
         stripe_prices: vec!["price_team".into()],
         ..plan("team")
     };
-    let plans = PlanTable::new([public, free, pro, team], PlanName::new("free"));
+    let plans = PlanTable::new([public, free, pro, team], PlanName::new("free")).with_grace(7 * 86_400 * SECOND_US);
     Policy { plans, ..Policy::default() }
 }

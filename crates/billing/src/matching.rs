@@ -23,8 +23,9 @@ pub(crate) enum Owner {
 }
 
 impl Billing {
-    /// The account of a customer that no account is linked with: the one that is named, else the one of its e-mail that
-    /// has no customer yet, else a new one, if what was bought is a plan's.
+    /// The account of a customer that no account is linked with: the first that is named and there, else the one of its
+    /// e-mail that has no customer yet, else a new one, if what was bought is a plan's. What the subscription names now is
+    /// believed before what an event named, so that a person can put it right.
     pub(crate) async fn owner(
         &self,
         customer: &str,
@@ -32,16 +33,22 @@ impl Billing {
         read: &Read,
         plans: &PlanTable,
     ) -> Result<Owner, Failure> {
-        if let Some(id) = named.or_else(|| read.subscriptions.iter().find_map(|listed| named_by(&listed.metadata))) {
-            return self.named_owner(id).await;
+        let by_subscription = read.subscriptions.iter().filter_map(|listed| named_by(&listed.metadata));
+        let mut names: Vec<AccountId> = by_subscription.chain(named).collect();
+        if let Some(owner) = self.first_of(&names).await? {
+            return Ok(owner);
         }
-        let of_customer: Customer = match self.api.get(&format!("/customers/{customer}"), &[]).await {
-            Ok(of_customer) => of_customer,
-            Err(error) if error.is_missing() => return Ok(Owner::NotOurs),
-            Err(error) => return Err(Failure::from(error)),
-        };
-        if let Some(id) = named_by(&of_customer.metadata) {
-            return self.named_owner(id).await;
+        let of_customer: Customer = self.api.get(&format!("/customers/{customer}"), &[]).await?;
+        names.extend(named_by(&of_customer.metadata));
+        if let Some(owner) = self.first_of(&names).await? {
+            return Ok(owner);
+        }
+        if let Some(gone) = names.first() {
+            return Err(Failure::Unmatched(format!(
+                "there is no account {gone}, or it was deleted, and the customer {customer} names it: end its \
+                 subscription at Stripe, or write another account's id as `{ACCOUNT_KEY}` into the subscription's \
+                 metadata, then replay this event"
+            )));
         }
         if !read.subscriptions.iter().any(|listed| buys_a_plan(listed, plans)) {
             return Ok(Owner::NotOurs);
@@ -59,14 +66,14 @@ impl Billing {
         self.new_owner(customer, email, of_customer.name.as_deref()).await
     }
 
-    async fn named_owner(&self, id: AccountId) -> Result<Owner, Failure> {
-        match self.deps.store.account(id).await?.filter(|account| account.deleted_at.is_none()) {
-            Some(account) => Ok(Owner::Account(Box::new(account))),
-            None => Err(Failure::Unmatched(format!(
-                "there is no account {id}, or it was deleted, and its subscription goes on: end it at Stripe, or write \
-                 another account's id as `{ACCOUNT_KEY}` into its metadata, then replay this event"
-            ))),
+    async fn first_of(&self, names: &[AccountId]) -> Result<Option<Owner>, Failure> {
+        for name in names {
+            let found = self.deps.store.account(*name).await?;
+            if let Some(account) = found.filter(|account| account.deleted_at.is_none()) {
+                return Ok(Some(Owner::Account(Box::new(account))));
+            }
         }
+        Ok(None)
     }
 
     async fn new_owner(&self, customer: &str, email: &str, name: Option<&str>) -> Result<Owner, Failure> {

@@ -7,6 +7,7 @@
 
 mod place;
 mod sink;
+mod step;
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,17 +15,16 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tollgate_domain::{DAY_US, HOUR_US, MINUTE_US, Timestamp};
-use tollgate_store::{AdminStore, Fence, Fenced, MeterSend, SendOutcome, SentUse, StoreError};
+use tollgate_store::{Fence, Fenced, MeterSend, SendOutcome, StoreError};
 
 pub use sink::{MeterEvent, MeterSink, NoMeters, StripeMeters, TellError};
 
 pub(crate) use place::{is_too_old, minutes};
 
-use crate::api::ApiError;
 use crate::stats::{add, count};
 use crate::worker::stopped;
 use crate::{Billing, BillingError};
-use place::Place;
+use step::{Decision, decide, event, outcome, unanswered};
 
 /// Sends that are planned in one transaction.
 const PLAN_BATCH: u32 = 500;
@@ -44,6 +44,10 @@ const LOOK_FAR_EVERY_US: i64 = 15 * MINUTE_US;
 /// How long the loop rests between passes, and after one that left something to do at once.
 const IDLE: Duration = Duration::from_mins(1);
 const BUSY: Duration = Duration::from_millis(200);
+/// How long it rests after a pass that could not tell everything: as long as a send waits after a first failure.
+const AGAIN: Duration = Duration::from_secs(15);
+/// How long it rests where another process works on billing, which may have ended.
+const STANDBY: Duration = Duration::from_secs(2);
 
 /// What a pass over metered use did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,8 +103,10 @@ impl Billing {
                 () = stopped(&mut stop) => return,
             };
             rest = match passed {
-                Ok(pass) if pass.has_more => BUSY,
-                Ok(_) | Err(BillingError::Lost) => IDLE,
+                Ok(Some(pass)) if pass.has_more => BUSY,
+                Ok(Some(pass)) if pass.retried > 0 => AGAIN,
+                Ok(Some(_)) => IDLE,
+                Ok(None) | Err(BillingError::Lost) => STANDBY,
                 Err(error) => {
                     tracing::warn!(%error, "metered use waits: the store failed");
                     IDLE
@@ -109,10 +115,11 @@ impl Billing {
         }
     }
 
-    async fn meter_if_working(&self) -> Result<MeterPass, BillingError> {
+    /// One pass; none where another process works on billing.
+    async fn meter_if_working(&self) -> Result<Option<MeterPass>, BillingError> {
         match self.fence().await? {
-            Some(fence) => self.meter_once(fence, self.deps.clock.now()).await,
-            None => Ok(MeterPass::default()),
+            Some(fence) => self.meter_once(fence, self.deps.clock.now()).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -288,55 +295,6 @@ struct Chunk {
     answers: Answers,
 }
 
-/// What is to be done about a send now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    /// It is told, at this second.
-    Tell(Timestamp),
-    /// Stripe is asked whether it has it; if it has not, it is told at this second, or given up where there is none.
-    Ask(Option<Timestamp>),
-    /// It is settled without being told.
-    Settle(SendOutcome),
-}
-
-/// What is to be done about a send.
-fn step(send: &MeterSend, now: Timestamp) -> Step {
-    match place::place(send.at, send.period, now) {
-        Place::NotYet(at) => Step::Settle(SendOutcome::Retry { at, note: "its period has not begun yet".into() }),
-        Place::TooOld if send.first_tried_at.is_some() => Step::Ask(None),
-        Place::TooOld => Step::Settle(too_old()),
-        Place::At(at) if place::is_doubtful(send.first_tried_at, now) => Step::Ask(Some(at)),
-        Place::At(at) => Step::Tell(at),
-    }
-}
-
-fn too_old() -> SendOutcome {
-    SendOutcome::Failed {
-        note: "its period ended over 35 days ago, and Stripe takes nothing so old: invoice it by hand, or let it be"
-            .into(),
-    }
-}
-
-/// Whether a send that was tried long ago has arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Arrived,
-    Absent,
-    Unclear,
-}
-
-/// Compares what the sink has of a period with what is known to have been sent, where a send of so many units is in doubt.
-fn verdict(told: i64, known: SentUse, units: u64) -> Verdict {
-    let difference = i128::from(told) - i128::from(known.sent);
-    if difference == 0 {
-        Verdict::Absent
-    } else if difference == i128::from(units) || difference == i128::from(known.doubtful) {
-        Verdict::Arrived
-    } else {
-        Verdict::Unclear
-    }
-}
-
 /// Whether Stripe answers at all.
 #[derive(Clone, Copy, Debug, Default)]
 struct Answers {
@@ -354,78 +312,6 @@ impl Answers {
     fn are_in_vain(self) -> bool {
         self.asked > 0 && self.asked == self.in_vain
     }
-}
-
-/// What is done about a send, once Stripe was asked where that had to be.
-enum Decision {
-    Tell(Timestamp),
-    Settle(SendOutcome),
-    Unanswered(ApiError),
-}
-
-async fn decide(
-    store: &dyn AdminStore,
-    sink: &dyn MeterSink,
-    send: &MeterSend,
-    now: Timestamp,
-) -> Result<Decision, StoreError> {
-    let at = match step(send, now) {
-        Step::Tell(at) => return Ok(Decision::Tell(at)),
-        Step::Settle(outcome) => return Ok(Decision::Settle(outcome)),
-        Step::Ask(at) => at,
-    };
-    let told = match sink.told(&send.event_name, &send.customer, send.period).await {
-        Ok(told) => told,
-        Err(error) => return Ok(Decision::Unanswered(error)),
-    };
-    let known = store.sent_between(send.account, send.meter.as_ref(), minutes(send.period)).await?;
-    Ok(match (verdict(told, known, send.units), at) {
-        (Verdict::Arrived, _) => Decision::Settle(SendOutcome::Sent),
-        (Verdict::Absent, Some(at)) => Decision::Tell(at),
-        (Verdict::Absent, None) => Decision::Settle(too_old()),
-        (Verdict::Unclear, _) => Decision::Settle(SendOutcome::Failed { note: unclear(told, known, send) }),
-    })
-}
-
-/// What becomes of a send of which Stripe did not tell whether it has arrived.
-fn unanswered(send: &MeterSend, error: &ApiError, now: Timestamp) -> SendOutcome {
-    let note = format!("whether it arrived is not known. {error}");
-    match error {
-        ApiError::Refused { .. } if !error.is_about_stripe() => SendOutcome::Failed { note },
-        _ => SendOutcome::Retry { at: place::again_at(now, send.attempts), note },
-    }
-}
-
-fn event(send: &MeterSend, at: Timestamp) -> MeterEvent {
-    MeterEvent {
-        event_name: send.event_name.clone(),
-        customer: send.customer.clone(),
-        units: send.units,
-        identifier: send.identifier.clone(),
-        at,
-    }
-}
-
-fn outcome(send: &MeterSend, told: Result<(), TellError>, now: Timestamp) -> SendOutcome {
-    match told {
-        Ok(()) => SendOutcome::Sent,
-        Err(error @ (TellError::Unknown(_) | TellError::Later(_))) => {
-            SendOutcome::Retry { at: place::again_at(now, send.attempts), note: error.to_string() }
-        }
-        Err(TellError::Refused(says)) => SendOutcome::Failed {
-            note: format!("{says}. Once that is mended, `tollgate reconcile --fix` sends it again"),
-        },
-    }
-}
-
-fn unclear(told: i64, known: SentUse, send: &MeterSend) -> String {
-    let (units, sent, customer, period) = (send.units, known.sent, &send.customer, send.period);
-    format!(
-        "whether it arrived cannot be told: of {customer} Stripe has {told} units from {} to {}, {sent} are known to have \
-         been sent, and this is {units} more. Compare with the meter's events at Stripe; were they not sent, `tollgate \
-         reconcile --fix` sends them once the rest agrees",
-        period.start, period.end
-    )
 }
 
 #[cfg(test)]

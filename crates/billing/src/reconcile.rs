@@ -8,10 +8,12 @@
 
 mod facts;
 mod inbox;
+mod kind;
 mod ledger;
 mod metered;
 mod pages;
 mod report;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,7 +23,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tollgate_domain::{AccountId, MeterName, Period, Timestamp};
 
-pub use report::{Difference, DifferenceKind, Figure, Looked, Mending, Report, Stretch, Unread};
+pub use kind::DifferenceKind;
+pub use report::{Difference, Figure, Looked, Mending, Report, Stretch, Unread};
 
 use crate::worker::stopped;
 use crate::{Billing, BillingError};
@@ -171,3 +174,5 @@ impl Books<'_> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod scale_tmp;

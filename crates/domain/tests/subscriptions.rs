@@ -61,7 +61,7 @@ fn subscription(status: SubscriptionStatus, price: &str) -> Subscription {
             price: price.into(),
             period: Period { start: days(-10), end: days(20) },
         }],
-        plan_price: Some(price.into()).filter(|price: &Box<str>| price.starts_with("price_")),
+        plan_price: Some(price).filter(|price| price.starts_with("price_")).map(Into::into),
         failing_since: None,
         cancel_at: None,
         trial_end: None,

@@ -28,6 +28,7 @@ async fn an_account_is_made_and_shown() {
       "name": "Ada",
       "plan": {
         "assigned": "pro",
+        "assigned_until": null,
         "effective": "pro",
         "why": "assigned"
       },
@@ -46,7 +47,8 @@ async fn an_account_is_made_and_shown() {
       "rolling_anchor": "2026-03-10T12:00:00Z",
       "state": "active",
       "stripe_customer_id": null,
-      "subscription": null
+      "subscription": null,
+      "subscriptions": []
     }
     "#);
     for reference in [made["id"].as_str().expect("an id"), "ada@example.com", "ADA%40example.com"] {
@@ -58,7 +60,10 @@ async fn an_account_is_made_and_shown() {
 async fn without_a_plan_an_account_is_on_the_default_one_which_may_have_no_access() {
     let plane = Plane::start().await;
     let made = plane.post("/accounts", json!({ "email": "a@b" })).await.expect(201);
-    assert_eq!(made["plan"], json!({ "assigned": null, "effective": "free", "why": "default" }));
+    assert_eq!(
+        made["plan"],
+        json!({ "assigned": null, "assigned_until": null, "effective": "free", "why": "default" })
+    );
     assert_eq!((&made["state"], &made["quota"]["limit"]), (&json!("no_access"), &json!("unlimited")));
     assert_eq!(made["quota"]["allowed"], false);
 }
@@ -163,11 +168,17 @@ async fn the_operators_plan_holds_until_lifted() {
     let made = plane.post("/accounts", json!({ "email": "a@b" })).await.expect(201);
     plane.heard.take();
     let set = plane.operator("PUT", "/accounts/a@b/plan", Some(json!({ "plan": "pro" }))).await.expect(200);
-    assert_eq!(set["plan"], json!({ "assigned": "pro", "effective": "pro", "why": "assigned" }));
+    assert_eq!(
+        set["plan"],
+        json!({ "assigned": "pro", "assigned_until": null, "effective": "pro", "why": "assigned" })
+    );
     assert_eq!(set["state"], "active");
     assert_eq!(plane.heard.take(), [Change::Account(id(&made))]);
     let lifted = plane.operator("PUT", "/accounts/a@b/plan", Some(json!({ "plan": null }))).await.expect(200);
-    assert_eq!(lifted["plan"], json!({ "assigned": null, "effective": "free", "why": "default" }));
+    assert_eq!(
+        lifted["plan"],
+        json!({ "assigned": null, "assigned_until": null, "effective": "free", "why": "default" })
+    );
     for (body, pointer) in [
         (json!({}), "#/plan"),
         (json!({ "plan": "gold" }), "#/plan"),
@@ -189,7 +200,10 @@ async fn a_plan_that_vanished_from_the_file_says_so() {
     policy.plans = tollgate_domain::PlanTable::new(kept, tollgate_domain::PlanName::new("free"));
     plane.live.apply(policy, "other".into(), Vec::new(), crate::harness::NOON);
     let shown = plane.get("/accounts/a@b").await.expect(200);
-    assert_eq!(shown["plan"], json!({ "assigned": "pro", "effective": "free", "why": "assigned_plan_gone" }));
+    assert_eq!(
+        shown["plan"],
+        json!({ "assigned": "pro", "assigned_until": null, "effective": "free", "why": "assigned_plan_gone" })
+    );
 }
 
 #[tokio::test]
@@ -246,4 +260,25 @@ async fn the_shown_quota_is_the_limiters_or_else_the_ledgers() {
     let quota = plane.get("/accounts/a@b").await.expect(200)["quota"].clone();
     assert_eq!((&quota["used"], &quota["remaining"]), (&json!(12), &json!(9_988)), "from the limiter");
     assert_eq!(quota["resets_at"], "2026-04-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn an_operators_plan_may_end_by_itself() {
+    let plane = Plane::start().await;
+    plane.post("/accounts", json!({ "email": "a@b" })).await.expect(201);
+    let put = async |body: Value| plane.operator("PUT", "/accounts/a@b/plan", Some(body)).await;
+    let set = put(json!({ "plan": "pro", "until": "2026-03-10T13:00:00Z" })).await.expect(200);
+    assert_eq!(set["plan"]["assigned_until"], "2026-03-10T13:00:00Z");
+    plane.clock.advance_secs(3_599);
+    assert_eq!(plane.get("/accounts/a@b").await.expect(200)["plan"]["effective"], "pro");
+    plane.clock.advance_secs(1);
+    let over = plane.get("/accounts/a@b").await.expect(200);
+    assert_eq!((&over["plan"]["effective"], &over["plan"]["why"]), (&json!("free"), &json!("default")));
+    for body in [
+        json!({ "plan": "pro", "until": "2026-03-10T13:00:00Z" }),
+        json!({ "plan": "pro", "until": "soon" }),
+        json!({ "plan": null, "until": "2027-01-01" }),
+    ] {
+        assert_eq!(put(body.clone()).await.pointers(), ["#/until"], "{body}");
+    }
 }

@@ -36,7 +36,7 @@ async fn every_change_leaves_a_line_newest_first() {
         "account.create",
     ];
     assert_eq!(actions(&trail), expected);
-    assert_eq!(trail["items"][3]["detail"], json!({ "from": "pro", "to": "team" }));
+    assert_eq!(trail["items"][3]["detail"], json!({ "from": "pro", "to": "team", "until": null }));
     assert_eq!(trail["items"][5]["detail"], json!({ "reason": "spam" }));
     assert!(trail["items"].as_array().expect("items").iter().all(|item| item["actor"] == "operator"));
     assert_eq!(actions(&plane.get("/audit").await.expect(200)).len(), expected.len() + 2);

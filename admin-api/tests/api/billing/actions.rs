@@ -85,7 +85,10 @@ async fn without_customer_or_subscription_there_is_advice() {
     }
     let changed = plane.bill(&ada, "/change", &json!({ "plan": "pro" })).await.expect(200);
     assert_eq!(changed["changed"], json!(false));
-    assert!(changed["checkout_url"].as_str().is_some_and(|url| url.starts_with(&plane.shop().stripe.url())), "{changed}");
+    assert!(
+        changed["checkout_url"].as_str().is_some_and(|url| url.starts_with(&plane.shop().stripe.url())),
+        "{changed}"
+    );
 }
 
 #[tokio::test]
@@ -154,7 +157,10 @@ async fn nobody_acts_for_another_account() {
         assert!(!refused.to_string().contains("ada@"), "{refused}");
     }
     assert_eq!(plane.billing_of(&ada).await, before);
-    assert_eq!(plane.shop().stripe.object(&paid.subscription).expect("it is there")["cancel_at_period_end"], json!(false));
+    assert_eq!(
+        plane.shop().stripe.object(&paid.subscription).expect("it is there")["cancel_at_period_end"],
+        json!(false)
+    );
 }
 
 #[tokio::test]

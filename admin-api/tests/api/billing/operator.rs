@@ -18,7 +18,8 @@ async fn events_are_listed_newest_first_filtered_and_paged() {
     let eve = plane.sign_in("eve@example.com").await;
     plane.subscribe(&eve.account, "eve@example.com", "price_team").await;
     let all = plane.get("/webhooks").await.expect(200);
-    let received: Vec<&str> = all["items"].as_array().expect("items").iter().filter_map(|item| item["received_at"].as_str()).collect();
+    let received: Vec<&str> =
+        all["items"].as_array().expect("items").iter().filter_map(|item| item["received_at"].as_str()).collect();
     assert!(received.len() >= 4 && received.is_sorted_by(|one, other| one >= other), "{received:?}");
     let mut paged = Vec::new();
     let mut path = "/webhooks?limit=1".to_owned();

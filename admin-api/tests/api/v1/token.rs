@@ -156,6 +156,8 @@ async fn whoever_proves_an_address_by_a_link_does_not_share_an_account_that_a_to
     let eve = bearer(&token(&json!({ "sub": "eve", "email": "ada@example.com" })));
     let as_eve = async |path: &str| plane.customer(path, &[("authorization", &eve)]).await.expect(200);
     let claimed = as_eve("/v1/me").await["account"].clone();
+    let plan = format!("/accounts/{}/plan", claimed.as_str().expect("an id"));
+    plane.operator("PUT", &plan, Some(json!({ "plan": "pro" }))).await.expect(200);
     let body = json!({ "name": "eve's" });
     plane.call("POST", "/v1/keys", Some(&body), &[("authorization", &eve)]).await.expect(201);
 

@@ -1,8 +1,9 @@
 //! Asking Stripe: one client, one timeout, one policy of asking again.
 //!
 //! Requests are sent by async-stripe's client, which owns authentication, the pinned version, idempotency keys and the
-//! form encoding of typed requests. Answers are read by types of our own, which need no more of an answer than is used of
-//! it: one of an older or newer shape is still an answer. What an answer means is others'.
+//! connection. Parameters are pairs, in the names that Stripe documents, such as `items[0][price]`. Answers are read by
+//! types of our own, which need no more of an answer than is used of it: one of an older or newer shape is still an
+//! answer. What an answer means is others'.
 
 pub mod objects;
 
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stripe::{Client, ClientBuilder, StripeError};
 use stripe_client_core::{
-    CustomizedStripeRequest, IdempotencyKey, RequestBuilder, RequestStrategy, StripeClient, StripeMethod, StripeRequest,
+    CustomizedStripeRequest, IdempotencyKey, RequestBuilder, RequestStrategy, StripeClient, StripeMethod,
 };
 use tollgate_config::{Secret, StripeConfig};
 use url::form_urlencoded::Serializer;
@@ -186,19 +187,6 @@ impl Api {
     /// See [`ApiError`].
     pub async fn delete<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, ApiError> {
         let bytes = self.ask(StripeMethod::Delete, path, query, None).await?;
-        read(&bytes)
-    }
-
-    /// Sends a typed request, and reads the answer as `T` whatever its own type is.
-    ///
-    /// # Errors
-    /// See [`ApiError`].
-    pub async fn send<R: StripeRequest, T: DeserializeOwned>(
-        &self,
-        request: &R,
-        idempotency_key: Option<&str>,
-    ) -> Result<T, ApiError> {
-        let bytes = self.attempts(|| request.build(), idempotency_key).await?;
         read(&bytes)
     }
 

@@ -180,7 +180,7 @@ fn judged(error: ApiError) -> Result<(), TellError> {
 }
 
 fn total(summaries: &[Summary]) -> i64 {
-    summaries.iter().map(|summary| summary.units()).fold(0, i64::saturating_add)
+    summaries.iter().map(Summary::units).fold(0, i64::saturating_add)
 }
 
 /// A meter at Stripe.

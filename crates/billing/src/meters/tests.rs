@@ -5,9 +5,11 @@ mod interleavings;
 mod telling;
 
 use tollgate_domain::{AccountId, Period};
-use tollgate_store::SendState;
+use tollgate_store::{SendState, SentUse};
 
+use super::step::*;
 use super::*;
+use crate::api::ApiError;
 
 fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).expect(text)
@@ -85,7 +87,9 @@ fn a_refusal_is_given_up_and_silence_is_not() {
 fn asking_on_is_in_vain_only_where_nothing_got_an_answer() {
     let answers = |all: &[bool]| {
         let mut answers = Answers::default();
-        all.iter().for_each(|in_vain| answers.add(*in_vain));
+        for in_vain in all {
+            answers.add(*in_vain);
+        }
         answers.are_in_vain()
     };
     assert!(!answers(&[]), "nothing was asked");

@@ -8,15 +8,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use futures::stream::{self, StreamExt};
-use tollgate_domain::{Account, AccountId, PlanTable, Subscription, SubscriptionStatus, Timestamp};
+use tollgate_domain::{AccountId, Subscription};
 
+use super::kind::DifferenceKind;
 use super::pages::Pages;
-use super::report::{Difference, DifferenceKind, Figure, Mending};
+use super::report::{Difference, Figure, Mending};
+use super::subscriptions::{differences, differs, is_running, unknown_price};
 use super::{AT_ONCE, Books, PAGE};
 use crate::api::ApiError;
-use crate::api::objects::{self, Customer, Expandable, Invoice};
+use crate::api::objects::{self, Customer, Invoice};
 use crate::matching::named_by;
-use crate::refresh::{self, Facts, Read, Rules};
+use crate::refresh::{self, Read, Rules};
 use crate::worker::Refreshed;
 use crate::{BillingError, Note};
 
@@ -189,7 +191,9 @@ impl Books<'_> {
         if unsure >= LISTED_FROM {
             let mut customers = Pages::of("/customers", &[]);
             while let Some(page) = customers.next::<Customer>(self).await? {
-                page.iter().for_each(|customer| walk.customers.add(&customer.id));
+                for customer in page {
+                    walk.customers.add(&customer.id);
+                }
             }
         }
         if unsure > 0 { self.look_for_customers(walk).await } else { Ok(()) }
@@ -260,7 +264,7 @@ impl Books<'_> {
             .figures(Some(Figure::Text(payer.status.clone())), None)
             .noted(Some(payer.subscription.clone()));
         let unlinked = if self.fix() { self.refreshed(customer, vec![unlinked]).await? } else { vec![unlinked] };
-        unlinked.into_iter().for_each(|difference| self.report.add(difference));
+        self.report.extend(unlinked);
         Ok(())
     }
 
@@ -278,7 +282,7 @@ impl Books<'_> {
             return Ok(());
         }
         let differences = if self.fix() { self.refreshed(customer, differences).await? } else { differences };
-        differences.into_iter().for_each(|difference| self.report.add(difference));
+        self.report.extend(differences);
         Ok(())
     }
 
@@ -313,147 +317,4 @@ fn pays_for_nothing(kind: DifferenceKind, account: AccountId, payer: &Payer) -> 
         .of(account)
         .about(payer.subscription.as_str())
         .figures(None, Some(Figure::Text(payer.status.clone())))
-}
-
-/// Whether whoever has a subscription in this state pays for it, or will. A word of a later version is taken for yes.
-fn is_running(status: &str) -> bool {
-    use SubscriptionStatus::{Active, PastDue, Trialing, Unpaid};
-    SubscriptionStatus::parse(status).is_none_or(|status| matches!(status, Trialing | Active | PastDue | Unpaid))
-}
-
-/// The first price of a subscription none of whose prices is a plan's. Prices that are paid by use buy no plan, and stand
-/// beside one that does.
-fn unknown_price(listed: &objects::Subscription, plans: &PlanTable) -> Option<String> {
-    let items = &listed.items.data;
-    if items.iter().any(|item| plans.of_price(item.price_id()).is_some()) {
-        return None;
-    }
-    let is_metered = |item: &&objects::SubscriptionItem| match &item.price {
-        Some(Expandable::Whole(price)) => {
-            price.recurring.as_ref().is_some_and(|recurring| recurring.usage_type == "metered")
-        }
-        Some(Expandable::Id(_)) | None => false,
-    };
-    items.iter().find(|item| !is_metered(item)).map(|item| item.price_id().to_owned())
-}
-
-/// Whether what was read of some of an account's subscriptions is other than what is known.
-fn differs(read: &Read, account: &Account, plans: &PlanTable, rules: Rules) -> bool {
-    let read_ids: HashSet<&str> = read.subscriptions.iter().map(|listed| listed.id.as_str()).collect();
-    let known = account.subscriptions.iter().filter(|known| read_ids.contains(&*known.id));
-    let known = Account { subscriptions: known.cloned().collect(), ..account.clone() };
-    !differences(read, &known, plans, rules).is_empty()
-}
-
-/// How what was read of an account's subscriptions differs from what is known of them: one line a subscription.
-fn differences(read: &Read, account: &Account, plans: &PlanTable, rules: Rules) -> Vec<Difference> {
-    let Facts { subscriptions, .. } = refresh::facts(read, &account.subscriptions, plans, rules);
-    let is_listed = |id: &str| read.subscriptions.iter().any(|listed| listed.id == id);
-    let difference = |fresh: &Subscription| {
-        let known = account.subscriptions.iter().find(|known| known.id == fresh.id);
-        let status = |facts: &Subscription| Figure::from(facts.status.as_str());
-        let (kind, what, expected, found) = match known {
-            None if fresh.status.is_final() => return None,
-            None => (DifferenceKind::UnknownSubscription, "status", Some(status(fresh)), None),
-            Some(known) if !is_listed(&fresh.id) && known.status.is_final() => return None,
-            Some(known) if !is_listed(&fresh.id) => {
-                (DifferenceKind::VanishedSubscription, "status", None, Some(status(known)))
-            }
-            Some(known) => {
-                let (expected, found) = unequal(fresh, known)?;
-                (DifferenceKind::SubscriptionFacts, "facts", Some(Figure::Text(expected)), Some(Figure::Text(found)))
-            }
-        };
-        Some(Difference::new(kind, what).of(account.id).about(&*fresh.id).figures(expected, found))
-    };
-    subscriptions.iter().filter_map(difference).collect()
-}
-
-/// What differs between what Stripe says of a subscription and what is known of it, as two lists of the same names; what is
-/// Tollgate's own is left out.
-fn unequal(fresh: &Subscription, known: &Subscription) -> Option<(String, String)> {
-    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
-    let of = |facts: &Subscription| {
-        let mut items: Vec<_> = facts.items.iter().collect();
-        items.sort_by(|one, other| one.id.cmp(&other.id));
-        let prices: Vec<&str> = items.iter().map(|item| &*item.price).collect();
-        let periods: Vec<_> = items.iter().map(|item| format!("{}..{}", item.period.start, item.period.end)).collect();
-        [
-            ("status", facts.status.as_str().to_owned()),
-            ("prices", prices.join("+")),
-            ("periods", periods.join("+")),
-            ("failing_since", time(facts.failing_since)),
-            ("cancel_at", time(facts.cancel_at)),
-            ("trial_end", time(facts.trial_end)),
-            ("created", time(Some(facts.created_at))),
-        ]
-    };
-    let pairs = of(fresh).into_iter().zip(of(known)).filter(|(fresh, known)| fresh != known);
-    let (expected, found): (Vec<_>, Vec<_>) =
-        pairs.map(|((name, fresh), (_, known))| (format!("{name} {fresh}"), format!("{name} {known}"))).unzip();
-    (!expected.is_empty()).then(|| (expected.join(", "), found.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use tollgate_domain::{Period, SubscriptionItem};
-
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        Timestamp::parse(text).expect(text)
-    }
-
-    fn facts(status: SubscriptionStatus) -> Subscription {
-        Subscription {
-            id: "sub_1".into(),
-            status,
-            created_at: at("2026-01-01"),
-            items: vec![SubscriptionItem {
-                id: "si_1".into(),
-                price: "price_pro".into(),
-                period: Period { start: at("2026-03-01"), end: at("2026-04-01") },
-            }],
-            plan_price: None,
-            failing_since: None,
-            cancel_at: None,
-            trial_end: None,
-            withheld: None,
-        }
-    }
-
-    #[test]
-    fn only_what_stripe_says_is_compared() {
-        let known = facts(SubscriptionStatus::Active);
-        let own = Subscription {
-            plan_price: Some("price_old".into()),
-            withheld: Some(tollgate_domain::Withheld {
-                at: at("2026-03-02"),
-                cause: tollgate_domain::WithheldCause::Refund,
-            }),
-            ..known.clone()
-        };
-        assert_eq!(unequal(&known, &own), None);
-        let failing = Subscription { failing_since: Some(at("2026-03-02")), ..facts(SubscriptionStatus::PastDue) };
-        let (expected, found) = unequal(&failing, &known).expect("two facts differ");
-        assert_eq!(expected, "status past_due, failing_since 2026-03-02T00:00:00Z");
-        assert_eq!(found, "status active, failing_since -");
-    }
-
-    #[test]
-    fn whoever_pays_or_will_is_running() {
-        for (status, expected) in [
-            ("trialing", true),
-            ("active", true),
-            ("past_due", true),
-            ("unpaid", true),
-            ("incomplete", false),
-            ("incomplete_expired", false),
-            ("canceled", false),
-            ("paused", false),
-            ("a_word_of_tomorrow", true),
-        ] {
-            assert_eq!(is_running(status), expected, "{status}");
-        }
-    }
 }

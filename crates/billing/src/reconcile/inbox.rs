@@ -4,8 +4,9 @@ use serde_json::Value;
 use tollgate_domain::{DAY_US, MINUTE_US, Timestamp};
 use tollgate_store::{EventQuery, EventState, InboxEvent};
 
+use super::kind::DifferenceKind;
 use super::pages::Pages;
-use super::report::{Difference, DifferenceKind, Figure, Mending};
+use super::report::{Difference, Figure, Mending};
 use super::{Books, PAGE};
 use crate::BillingError;
 use crate::api::objects::Event;

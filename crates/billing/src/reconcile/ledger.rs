@@ -6,7 +6,8 @@ use futures::stream::{self, StreamExt};
 use tollgate_domain::{Charged, DAY_US, HOUR_US, Period, Timestamp};
 use tollgate_store::{Change, PeriodUse, SeedQuery, SumDifference, SumOf};
 
-use super::report::{Difference, DifferenceKind, Figure, Mending};
+use super::kind::DifferenceKind;
+use super::report::{Difference, Figure, Mending};
 use super::{AT_ONCE, Books, PAGE};
 use crate::BillingError;
 

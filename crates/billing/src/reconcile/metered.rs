@@ -7,7 +7,8 @@ use futures::stream::{self, StreamExt};
 use tollgate_domain::{DAY_US, HOUR_US, MINUTE_US, Timestamp};
 use tollgate_store::{BilledPeriod, BilledUse, MeterSend, SendOutcome, SendState, SentUse};
 
-use super::report::{DIFFERENCES_MAX, Difference, DifferenceKind, Figure, Mending};
+use super::kind::DifferenceKind;
+use super::report::{DIFFERENCES_MAX, Difference, Figure, Mending};
 use super::{AT_ONCE, Books, PAGE};
 use crate::BillingError;
 use crate::api::ApiError;
@@ -52,7 +53,7 @@ impl Books<'_> {
         if self.fix() && untold.iter().any(|untold| untold.difference.remedy.is_some()) {
             self.tell(&*sink, &mut untold).await?;
         }
-        untold.into_iter().for_each(|untold| self.report.add(untold.difference));
+        self.report.extend(untold.into_iter().map(|untold| untold.difference));
         self.compare_with_stripe(&*sink).await
     }
 
@@ -173,7 +174,9 @@ impl Books<'_> {
                 }
             }
             if !page.has_more {
-                unreadable.into_iter().for_each(|why| self.report.unread("Stripe's meters", why));
+                for why in unreadable {
+                    self.report.unread("Stripe's meters", why);
+                }
                 return Ok(());
             }
         }

@@ -52,15 +52,15 @@ impl Deployment {
         books.fake.advance(Duration::from_hours(2));
         books.all_arrived();
         let report = books.compare(false).await;
-        assert!(report.is_clean(), "{:#?}", report);
+        assert!(report.is_clean(), "{report:#?}");
         (books, paying)
     }
 
-    async fn event(&self, id: &str) -> NewEvent {
+    fn event(&self, id: &str, customer: &str) -> NewEvent {
         NewEvent {
             id: id.into(),
             kind: "invoice.paid".into(),
-            subject: "cus_nobody".into(),
+            subject: customer.into(),
             object: "in_1".into(),
             account: None,
             created_at: self.now(),
@@ -70,7 +70,7 @@ impl Deployment {
     }
 
     async fn dead_event(&self, id: &str) {
-        let event = self.event(id).await;
+        let event = self.event(id, "cus_nobody");
         self.store.receive_event(&event).await.expect("the store answers");
         let fence = self.billing.fence().await.expect("the store answers").expect("nobody else works");
         let dead = Settled { id: id.into(), outcome: Outcome::Dead { note: "whose is it?".into() } };
@@ -107,18 +107,20 @@ async fn books_that_agree_have_no_differences() {
     assert!(report.to_string().starts_with("0 differences left, 0 mended"), "{report}");
 }
 
-/// Ten differences of ten kinds: ten are found, those are mended that are said to be, and the second run finds the rest.
-#[tokio::test]
-async fn ten_planted_differences_are_ten_and_what_is_ours_is_mended() {
-    use DifferenceKind::{
-        BannedAccountPays, DeadEvent, FailedSend, LimiterUse, MissingBatch, StripeUse, SubscriptionFacts,
-        UndeliveredEvent, UnlinkedCustomer, UnplannedUse,
-    };
-    let (books, accounts) = Deployment::in_order(8).await;
-    let limiter = Limiter::default();
+/// What the ten planted differences are about.
+struct Planted {
+    /// The number of the batch that never came.
+    batch: u64,
+    /// The subscription whose end was decided.
+    ending: String,
+    /// The customer whom no account is linked with.
+    unlinked: String,
+}
 
+/// Plants ten differences of ten kinds.
+async fn plant_ten(books: &Deployment, accounts: &[Account], limiter: &Limiter) -> Planted {
     // 1. A gateway numbered a batch that never came.
-    let lost = books.lose_batch();
+    let batch = books.lose_batch();
     // 2. The limiter counts more than the ledger.
     limiter.0.lock().expect("free").insert(accounts[1].id, 12);
     // 3. Use was given up, for its meter was away.
@@ -134,11 +136,11 @@ async fn ten_planted_differences_are_ten_and_what_is_ours_is_mended() {
         [("event_name", CALLS), ("payload[stripe_customer_id]", customer(&accounts[4])), ("payload[value]", "3")];
     books.fake.call("POST", METER_EVENTS, &foreign).expect("the meter takes it");
     // 6. A subscription's end was decided, and nobody told.
-    let ending = subscription(&books, &accounts[5]).await;
+    let ending = subscription(books, &accounts[5]).await;
     books.fake.act(&ending, &Action::CancelAtPeriodEnd).expect("it can be cancelled");
     // 7. Somebody bought a plan beside Tollgate.
     let seed = Seed { email: "new@example.com", prices: &["price_pro"], ..Seed::default() };
-    let unlinked = books.fake.seed(seed).expect("it is sold");
+    let unlinked = books.fake.seed(seed).expect("it is sold").customer;
     // 8. A banned account pays.
     let ban = Ban { at: books.now(), reason: None };
     books.store.set_ban(accounts[6].id, Some(&ban), &books.audit()).await.expect("the store answers");
@@ -146,10 +148,23 @@ async fn ten_planted_differences_are_ten_and_what_is_ours_is_mended() {
     // 9. An event was given up.
     books.dead_event("evt_dead").await;
     // 10. An event never came.
-    let touched = subscription(&books, &accounts[7]).await;
+    let touched = subscription(books, &accounts[7]).await;
     books.fake.act(&touched, &Action::Touch).expect("it can be touched");
     books.fake.advance(Duration::from_mins(10));
+    Planted { batch, ending, unlinked }
+}
 
+/// Ten differences of ten kinds: ten are found, those are mended that are said to be, and the second run finds the rest.
+#[tokio::test]
+async fn ten_planted_differences_are_ten_and_what_is_ours_is_mended() {
+    use DifferenceKind::{
+        BannedAccountPays, DeadEvent, FailedSend, LimiterUse, MissingBatch, StripeUse, SubscriptionFacts,
+        UndeliveredEvent, UnlinkedCustomer, UnplannedUse,
+    };
+    let (books, accounts) = Deployment::in_order(8).await;
+    let limiter = Limiter::default();
+
+    let Planted { batch, ending, unlinked } = plant_ten(&books, &accounts, &limiter).await;
     let mut expected = vec![
         MissingBatch,
         LimiterUse,
@@ -176,11 +191,11 @@ async fn ten_planted_differences_are_ten_and_what_is_ours_is_mended() {
     assert_eq!(units(FailedSend), figures(70, 0));
     assert_eq!(units(UnplannedUse), figures(15, 10));
     assert_eq!(units(StripeUse), figures(10, 13));
-    assert!(found(MissingBatch).subject.as_deref().is_some_and(|batch| batch.ends_with(&format!("/{lost}"))));
+    assert!(found(MissingBatch).subject.as_deref().is_some_and(|of| of.ends_with(&format!("/{batch}"))));
     let facts = found(SubscriptionFacts);
     assert_eq!(facts.subject.as_deref(), Some(ending.as_str()));
     assert!(facts.found.as_ref().is_some_and(|found| found.to_string() == "cancel_at -"), "{facts:?}");
-    assert_eq!(found(UnlinkedCustomer).subject.as_deref(), Some(unlinked.customer.as_str()));
+    assert_eq!(found(UnlinkedCustomer).subject.as_deref(), Some(unlinked.as_str()));
 
     let paid_before = books.fake.requests().len();
     let report = books.compare_with(true, &limiter).await;
@@ -263,8 +278,12 @@ async fn whoever_pays_for_nothing_is_named() {
     books.fake.price(NewPrice { id: "price_gold", product: "Gold", unit_amount: 1, ..NewPrice::default() });
     let id = accounts[1].id.to_string();
     let metadata = [("tollgate_account", id.as_str())];
-    let seed =
-        Seed { customer: Some(customer(&accounts[1])), prices: &["price_gold"], metadata: &metadata, ..Seed::default() };
+    let seed = Seed {
+        customer: Some(customer(&accounts[1])),
+        prices: &["price_gold"],
+        metadata: &metadata,
+        ..Seed::default()
+    };
     books.fake.seed(seed).expect("it is sold");
     books.tell_periods().await;
     // Linked with nobody.
@@ -333,8 +352,8 @@ async fn units_that_the_limiter_lacks_are_told_to_it() {
 
 #[tokio::test]
 async fn what_waits_too_long_is_named_and_worked_off() {
-    let (books, _) = Deployment::in_order(1).await;
-    let event = books.event("evt_waiting").await;
+    let (books, accounts) = Deployment::in_order(1).await;
+    let event = books.event("evt_waiting", customer(&accounts[0]));
     books.store.receive_event(&event).await.expect("the store answers");
     assert!(books.compare(false).await.is_clean(), "it is seconds old");
     books.fake.advance(Duration::from_mins(30));

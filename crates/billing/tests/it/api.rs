@@ -26,11 +26,13 @@ async fn a_list_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn requests_name_who_asks_and_which_version() {
+async fn requests_name_the_version_that_is_spoken() {
     let world = World::new().await;
     world.billing.api().get::<Value>("/account", &[]).await.unwrap();
-    assert_eq!(world.fake.requests().len(), 1);
-    assert_eq!(world.fake.requests()[0].path, "/v1/account");
+    let requests = world.fake.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!((requests[0].path.as_str(), requests[0].status), ("/v1/account", 200));
+    assert_eq!(requests[0].version.as_deref(), Some(tollgate_fake_stripe::API_VERSION));
 }
 
 #[tokio::test]
@@ -38,10 +40,9 @@ async fn a_write_with_a_key_is_done_once_though_its_answer_was_lost() {
     let world = World::new().await;
     for kind in [FaultKind::CutAfter, FaultKind::Status(500), FaultKind::Cut] {
         world.fake.clear_requests();
+        let key = format!("key-{kind:?}");
         world.fake.inject(fault(kind, When::Next(1)));
-        let key = format!("key-{}", world.fake.requests().len());
         let form = [("email", "once@example.com".to_owned())];
-        let key = format!("{key}-{:?}", std::time::Instant::now());
         let made: Value = world.billing.api().post("/customers", &form, Some(&key)).await.unwrap();
         assert_eq!(made["email"], "once@example.com");
         let keys: Vec<_> = world.fake.requests().into_iter().filter_map(|request| request.idempotency_key).collect();

@@ -83,9 +83,7 @@ mod tests {
 
     #[test]
     fn a_difference_says_what_became_of_it_or_what_to_do() {
-        let difference = |mending: &str, remedy: Value, note: Value| {
-            json!({ "mending": mending, "remedy": remedy, "advice": "look", "note": note })
-        };
+        let difference = |mending: &str, remedy: Value, note: Value| json!({ "mending": mending, "remedy": remedy, "advice": "look", "note": note });
         for (difference, expected) in [
             (difference("mended", json!("read it"), Value::Null), "mended"),
             (difference("under_way", json!("read it"), json!("soon")), "under way (soon)"),

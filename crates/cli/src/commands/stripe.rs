@@ -22,7 +22,9 @@ const ANSWER_BYTES_MAX: u64 = 1024;
 pub(crate) async fn setup(command: &StripeSetup, config: Option<&Path>) -> Result<(), Failure> {
     let Config { settings, policy, .. } = load(config)?;
     let stripe = settings.billing.stripe.as_ref().ok_or_else(|| {
-        anyhow!("there is no [billing.stripe] in the configuration: add it with the `secret_key` of your Stripe account")
+        anyhow!(
+            "there is no [billing.stripe] in the configuration: add it with the `secret_key` of your Stripe account"
+        )
     })?;
     let public_base = tollgate_admin_api::public_base(&settings);
     let wanted = Wanted { plans: &policy.plans, stripe, public_base: &public_base };
@@ -31,7 +33,8 @@ pub(crate) async fn setup(command: &StripeSetup, config: Option<&Path>) -> Resul
     if !command.format.json {
         output::data(&plan.to_string())?;
     }
-    let report = if plan.makes_anything() && is_wanted(command)? { Some(setup::apply(&api, &plan).await?) } else { None };
+    let report =
+        if plan.makes_anything() && is_wanted(command)? { Some(setup::apply(&api, &plan).await?) } else { None };
     show(command, &plan, report.as_ref())?;
     match report.filter(|report| !report.failed.is_empty()) {
         Some(report) => Err(anyhow!("{} were not made; run it again once that is mended", report.failed.len()).into()),

@@ -51,11 +51,7 @@ async fn list(command: &WebhooksList, config: Option<&Path>) -> Result<(), Failu
 }
 
 /// The newest events, at most `limit`, and whether there are more.
-async fn newest(
-    client: &AdminClient,
-    filter: &[(&str, &str)],
-    limit: u64,
-) -> Result<(Vec<Value>, bool), Failure> {
+async fn newest(client: &AdminClient, filter: &[(&str, &str)], limit: u64) -> Result<(Vec<Value>, bool), Failure> {
     let mut events = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
@@ -111,7 +107,10 @@ async fn replay(command: &WebhooksReplay, config: Option<&Path>) -> Result<(), F
         output::json(&Value::Array(replayed))?;
     } else {
         let many = replayed.len();
-        output::note(&format!("{many} {} to be heeded once more", if many == 1 { "event waits" } else { "events wait" }));
+        output::note(&format!(
+            "{many} {} to be heeded once more",
+            if many == 1 { "event waits" } else { "events wait" }
+        ));
     }
     if failed > 0 {
         return Err(anyhow!("{failed} of {} could not be put back", events.len()).into());

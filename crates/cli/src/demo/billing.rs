@@ -152,7 +152,12 @@ pub(super) async fn open(
     };
     let lines = vec![
         get("Grace pays for Pro: her key works.", with_key(&grace.key), search.clone(), 200),
-        get("Somebody whose subscription ended has the same key and is told to upgrade.", with_key(&lapsed.key), search, 402),
+        get(
+            "Somebody whose subscription ended has the same key and is told to upgrade.",
+            with_key(&lapsed.key),
+            search,
+            402,
+        ),
         get("Ada has signed in. This is what she pays for, and what is sold:", ada.clone(), billing(""), 200),
         post(
             "She buys Pro: the answer holds the address of Checkout. Open it, and press `pay`.",
@@ -162,8 +167,20 @@ pub(super) async fn open(
             200,
         ),
         post("Before she paid there is nothing to end.", &ada, billing("/cancel"), "{}", 409),
-        post("Nobody buys what is not sold; the answer names what is.", &ada, billing("/checkout"), "{\"plan\":\"free\"}", 400),
-        post("What would Team cost Grace from now on?", &grace_session, billing("/preview"), "{\"plan\":\"team\"}", 200),
+        post(
+            "Nobody buys what is not sold; the answer names what is.",
+            &ada,
+            billing("/checkout"),
+            "{\"plan\":\"free\"}",
+            400,
+        ),
+        post(
+            "What would Team cost Grace from now on?",
+            &grace_session,
+            billing("/preview"),
+            "{\"plan\":\"team\"}",
+            200,
+        ),
         post("The address of Grace's invoices and cards.", &grace_session, billing("/portal"), "{}", 200),
         post("A webhook that Stripe has not signed is refused.", &[], format!("{base}/stripe/webhook"), "{}", 400),
     ];
@@ -215,12 +232,7 @@ async fn sign_in(http: &reqwest::Client, base: &str, letters: &Letters, email: &
     Ok(vec![format!("cookie: {cookie}"), format!("x-csrf-token: {csrf}")])
 }
 
-async fn ask_for_link(
-    http: &reqwest::Client,
-    base: &str,
-    letters: &Letters,
-    email: &str,
-) -> anyhow::Result<String> {
+async fn ask_for_link(http: &reqwest::Client, base: &str, letters: &Letters, email: &str) -> anyhow::Result<String> {
     let asked = http.post(format!("{base}/v1/session/link")).json(&json!({ "email": email })).send().await?;
     asked.error_for_status()?;
     letters.link().await

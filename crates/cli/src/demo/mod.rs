@@ -88,7 +88,8 @@ enum Way {
 
 impl Line {
     fn command(&self) -> String {
-        let headers: String = self.headers.iter().map(|header| format!("-H '{header}' ")).collect();
+        let headers: Vec<String> = self.headers.iter().map(|header| format!("-H '{header}' ")).collect();
+        let headers = headers.concat();
         let body = match self.way {
             Way::Get => String::new(),
             Way::Post(body) => format!("-H 'content-type: application/json' -d '{body}' "),
@@ -107,9 +108,8 @@ impl Demo {
 
         let folder = tempfile::Builder::new().prefix("tollgate-demo-").tempdir().context("no throwaway folder")?;
         let config = folder.path().join("tollgate.toml");
-        let write = |text: String| {
-            std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))
-        };
+        let write =
+            |text: String| std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()));
         let (running, shop, lines) = if sells {
             let stripe = billing::stripe()?;
             write(billing::config_text(backend, free_ports()?, &stripe))?;

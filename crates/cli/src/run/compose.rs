@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tollgate_admin_api::{
-    AdminDeps, Background, BackgroundDeps, Mailer, NodeFacts, NodeRecord, Nodes, NodesUnavailable, OperatorToken,
-    load_or_create_token,
+    AdminDeps, Background, BackgroundDeps, LimiterUse, Mailer, NodeFacts, NodeRecord, Nodes, NodesUnavailable,
+    OperatorToken, load_or_create_token,
 };
 use tollgate_billing::Billing;
 use tollgate_config::{AdminConfig, AdminToken, Config, Database, Live, Settings, UpstreamUrl};
@@ -233,12 +233,17 @@ impl Base {
             clock: Arc::clone(&self.clock),
             node: self.node,
         })?;
+        let peek = peek.expect("the same goes for the limits");
+        if let Some(billing) = &billing {
+            let (peek, clock) = (Arc::clone(&peek), Arc::clone(&self.clock));
+            billing.know_limiter(Arc::new(LimiterUse { peek, clock }));
+        }
         let router = tollgate_admin_api::router(AdminDeps {
             store,
             live: Arc::clone(&self.live),
             settings: Arc::clone(&self.settings),
             changes,
-            peek: peek.expect("the same goes for the limits"),
+            peek,
             clock: Arc::clone(&self.clock),
             token,
             node: self.facts(),

@@ -2,8 +2,10 @@
 //!
 //! Parts that count by themselves are read when Prometheus asks, not before.
 
+mod billing;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,7 +18,7 @@ use tokio::sync::watch;
 use tollgate_admin_api::BackgroundStats;
 use tollgate_billing::BillingStats;
 use tollgate_config::Live;
-use tollgate_domain::{Clock, Timestamp};
+use tollgate_domain::Clock;
 use tollgate_fleet::ChangeReader;
 use tollgate_gateway::metrics::Metrics;
 use tollgate_limiter::{Health, Limiter};
@@ -89,81 +91,9 @@ impl Readings {
         }));
     }
 
-    /// Billing: the inbox, the sweeps, what is told to Stripe's meters.
+    /// What is done with Stripe.
     pub(super) fn of_billing(&mut self, stats: Arc<BillingStats>, clock: Arc<dyn Clock>) {
-        self.readings.push(Box::new(move |metrics| {
-            let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-            let BillingStats {
-                received,
-                duplicates,
-                ignored,
-                rejected_signature,
-                rejected_payload,
-                rejected_livemode,
-                rejected_store,
-                applied,
-                failed,
-                dead,
-                refreshed,
-                pending,
-                dead_waiting,
-                oldest_pending_us,
-                alert_unknown_price,
-                alert_unknown_status,
-                alert_other_customer,
-                alert_unmatched,
-                sweeps,
-                sweeps_failed,
-                sweep_found,
-                sweep_accounts,
-                sweep_mended,
-                api_refused,
-                api_unavailable,
-                api_unreadable,
-                meter_units_sent,
-                meter_failed,
-                meter_given_up,
-                is_working,
-                reconcile_differences,
-            } = &*stats;
-            for (family, label, counter) in [
-                (&metrics.billing_webhooks, "stored", received),
-                (&metrics.billing_webhooks, "known", duplicates),
-                (&metrics.billing_webhooks, "ignored", ignored),
-                (&metrics.billing_webhooks, "bad_signature", rejected_signature),
-                (&metrics.billing_webhooks, "bad_payload", rejected_payload),
-                (&metrics.billing_webhooks, "wrong_mode", rejected_livemode),
-                (&metrics.billing_webhooks, "store_unavailable", rejected_store),
-                (&metrics.billing_events, "heeded", applied),
-                (&metrics.billing_events, "failed", failed),
-                (&metrics.billing_events, "dead", dead),
-                (&metrics.billing_alerts, "unknown_price", alert_unknown_price),
-                (&metrics.billing_alerts, "unknown_status", alert_unknown_status),
-                (&metrics.billing_alerts, "other_customer", alert_other_customer),
-                (&metrics.billing_alerts, "unmatched", alert_unmatched),
-                (&metrics.billing_sweeps, "done", sweeps),
-                (&metrics.billing_sweeps, "failed", sweeps_failed),
-                (&metrics.billing_swept, "events", sweep_found),
-                (&metrics.billing_swept, "accounts", sweep_mended),
-                (&metrics.billing_api_errors, "refused", api_refused),
-                (&metrics.billing_api_errors, "unavailable", api_unavailable),
-                (&metrics.billing_api_errors, "unreadable", api_unreadable),
-                (&metrics.billing_meter_failures, "tried_again", meter_failed),
-                (&metrics.billing_meter_failures, "given_up", meter_given_up),
-            ] {
-                catch_up(&family.with_label_values(&[label]), count(counter));
-            }
-            catch_up(&metrics.billing_sweep_accounts, count(sweep_accounts));
-            catch_up(&metrics.billing_customers_read, count(refreshed));
-            catch_up(&metrics.billing_meter_units, count(meter_units_sent));
-            metrics.billing_pending.set(signed(count(pending)));
-            metrics.billing_dead.set(signed(count(dead_waiting)));
-            metrics.billing_differences.set(signed(count(reconcile_differences)));
-            metrics.billing_working.set(signed(count(is_working)));
-            let oldest = Timestamp::from_micros(oldest_pending_us.load(Ordering::Relaxed));
-            let waited_us = if oldest.as_micros() == 0 { 0 } else { clock.now().micros_since(oldest).max(0) };
-            metrics.billing_oldest.set(seconds(waited_us));
-        }));
+        self.readings.push(Box::new(move |metrics| billing::read(metrics, &stats, clock.now())));
     }
 
     /// A fleet's control plane: the outbox and the usage it stores.

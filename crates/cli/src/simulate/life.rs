@@ -15,9 +15,7 @@ use tollgate_domain::{
     Access, Account, AccountId, Clock, Entitlement, Lapse, NoAccess, Plan, SECOND_US, Source, Subscription,
     SubscriptionStatus, Timestamp, entitlement,
 };
-use tollgate_fake_stripe::{
-    Action, AfterRetries, Card, FakeConfig, FakeStripe, Seed, SignedEvent, sign,
-};
+use tollgate_fake_stripe::{Action, AfterRetries, Card, FakeConfig, FakeStripe, Seed, SignedEvent, sign};
 use tollgate_store::{Change, ChangeSink, CreateAccount, EventState, NewAccount, NewAudit, SqliteStore, Store};
 
 use super::random::Random;
@@ -255,8 +253,8 @@ impl World {
         let to = sold.plan(Some(to))?;
         let facts = self.subscription.as_deref().and_then(|id| self.stripe.object(id)).unwrap_or_default();
         let items = facts["items"]["data"].as_array().cloned().unwrap_or_default();
-        let prices = items.iter().filter_map(|item| item["price"]["id"].as_str());
-        let from = prices.filter_map(|price| sold.policy.plans.of_price(price)).next();
+        let mut prices = items.iter().filter_map(|item| item["price"]["id"].as_str());
+        let from = prices.find_map(|price| sold.policy.plans.of_price(price));
         let from = from.context("the subscription is for no plan")?;
         if to.rank.cmp(&from.rank) != expected {
             let word = if expected == std::cmp::Ordering::Greater { "higher" } else { "lower" };

@@ -50,7 +50,11 @@ pub(crate) async fn run(command: &Simulate, config: Option<&Path>) -> Result<(),
     }
     if let Some(first) = differing.first() {
         let many = differing.len();
-        return Err(anyhow!("{many} of {} shuffles ended otherwise (--seed {seed}); the first: {first}", command.shuffles).into());
+        return Err(anyhow!(
+            "{many} of {} shuffles ended otherwise (--seed {seed}); the first: {first}",
+            command.shuffles
+        )
+        .into());
     }
     output::note(&format!(
         "{} events, told {told} times in {} shuffles (doubled, out of order, late): every one was the same at every step \
@@ -63,7 +67,9 @@ pub(crate) async fn run(command: &Simulate, config: Option<&Path>) -> Result<(),
 /// A number that nobody chose.
 fn drawn() -> anyhow::Result<u64> {
     let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("the system gives no random bytes: {error}")).context("--seed")?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow!("the system gives no random bytes: {error}"))
+        .context("--seed")?;
     // Short enough to be typed again.
     Ok(u64::from(u32::from_le_bytes(bytes)))
 }
@@ -147,11 +153,8 @@ mod tests {
     async fn a_failed_card_costs_access_when_grace_is_over_and_not_before_and_paying_brings_it_back() {
         let text = "trial -> active -> past_due -> wait 604799s -> wait 1s -> recovered -> upgraded team -> canceled";
         let plain = lived(text, &Telling::Plain).await.expect("it works");
-        let told: Vec<(&str, Option<&str>, u16)> = plain
-            .moments
-            .iter()
-            .map(|moment| (moment.status.as_str(), moment.plan.as_deref(), moment.call))
-            .collect();
+        let told: Vec<(&str, Option<&str>, u16)> =
+            plain.moments.iter().map(|moment| (moment.status.as_str(), moment.plan.as_deref(), moment.call)).collect();
         let expected = [
             ("trialing", Some("pro"), 200),
             ("active", Some("pro"), 200),

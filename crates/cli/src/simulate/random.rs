@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same for the same seed (SplitMix64), so that a shuffle can be seen again.
+//! Numbers that look random and are the same for the same seed (`SplitMix64`), so that a shuffle can be seen again.
 
 /// A stream of numbers.
 #[derive(Clone, Debug)]

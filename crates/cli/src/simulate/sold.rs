@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use tollgate_billing::sold_plans;
-use tollgate_config::{
-    Config, Environment, Policy, ProcessEnvironment, ProrationBehavior, Secret, StripeConfig,
-};
+use tollgate_config::{Config, Environment, Policy, ProcessEnvironment, ProrationBehavior, Secret, StripeConfig};
 use tollgate_domain::{Interval, Plan, PlanTable};
 use tollgate_fake_stripe::{self as fake, FakeStripe, NewPrice};
 

@@ -32,17 +32,17 @@ pub(crate) const RECEIVE: &str = "INSERT INTO webhook_inbox (id, kind, subject, 
 /// Whether the event was new.
 pub(super) async fn receive(connection: &mut Connection, event: &NewEvent) -> Result<bool, StoreError> {
     let stored = query(RECEIVE)
-    .bind(&event.id)
-    .bind(&event.kind)
-    .bind(&event.subject)
-    .bind(&event.object)
-    .bind(event.account.map(|id| id.to_string()))
-    .bind(event.created_at.as_micros())
-    .bind(event.received_at.as_micros())
-    .bind(&event.payload)
-    .bind(ERASED_PAYLOAD)
-    .execute(connection)
-    .await?;
+        .bind(&event.id)
+        .bind(&event.kind)
+        .bind(&event.subject)
+        .bind(&event.object)
+        .bind(event.account.map(|id| id.to_string()))
+        .bind(event.created_at.as_micros())
+        .bind(event.received_at.as_micros())
+        .bind(&event.payload)
+        .bind(ERASED_PAYLOAD)
+        .execute(connection)
+        .await?;
     Ok(stored > 0)
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn show(figures: &mut Figures, events: usize) {
         format!("{:.1?}, {:.1?}", outcome.delivered_in, outcome.heeded_in),
     );
     for wrong in outcome.wrong.iter().take(5) {
-        println!("    {wrong}");
+        figures.measured("  an account on another plan", wrong);
     }
     figures.exactly("  accounts on another plan than Stripe says", number(outcome.wrong.len()), 0);
     figures.exactly("  events given up", number(outcome.dead), 0);

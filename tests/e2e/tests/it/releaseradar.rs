@@ -287,7 +287,7 @@ impl Shop {
         (owner, key)
     }
 
-    fn subscription(&self, owner: &Customer) -> String {
+    fn subscription(owner: &Customer) -> String {
         let shown = owner.get("/v1/billing").expect(200).json();
         shown["subscriptions"][0]["id"].as_str().unwrap_or_else(|| panic!("{shown:#}")).to_owned()
     }
@@ -299,7 +299,7 @@ impl Shop {
         });
     }
 
-    fn keys(&self, owner: &Customer) -> Value {
+    fn keys(owner: &Customer) -> Value {
         owner.get("/v1/keys").expect(200).json()["items"].clone()
     }
 }
@@ -314,7 +314,7 @@ fn payment_turns_a_key_on_and_its_end_turns_it_off() {
     let given = owner.write("POST", "/v1/billing/checkout", &json!({ "plan": "pro" })).expect(200);
     at_checkout(stripe, &given, CheckoutOutcome::Pay);
     shop.gate.await_plan(&owner.account, Some("pro"));
-    assert_eq!(shop.keys(&owner), json!([]), "no event makes a key");
+    assert_eq!(Shop::keys(&owner), json!([]), "no event makes a key");
     let key = Key::of(&owner.write("POST", "/v1/keys", &json!({})).expect(201).json());
     shop.await_status(&key, 200);
 
@@ -325,7 +325,7 @@ fn payment_turns_a_key_on_and_its_end_turns_it_off() {
         quota["used"].as_u64().expect("a count")
     };
     let used = limit("pro", 10_000);
-    let subscription = shop.subscription(&owner);
+    let subscription = Shop::subscription(&owner);
     act(&shop.stripe, &subscription, &Action::ChangePrice("price_team".into()));
     assert_eq!(limit("team", 100_000), used, "what was used stays");
     shop.gate.get(SEARCH, &key).expect(200);
@@ -333,7 +333,7 @@ fn payment_turns_a_key_on_and_its_end_turns_it_off() {
     shop.await_status(&key, 402);
     assert_eq!(detail(&shop.gate, &Request::get(SEARCH).key(&key.raw), 402), "Upgrade required for this endpoint");
     assert_eq!(owner.get("/v1/me").expect(200).json()["plan"]["name"], "free");
-    assert_eq!(shop.keys(&owner).as_array().map(Vec::len), Some(1), "nor replaces one");
+    assert_eq!(Shop::keys(&owner).as_array().map(Vec::len), Some(1), "nor replaces one");
 }
 
 /// 0.6, 0.10, 1.E: with no grace, as the documents have it, a failed payment disables at once; with the file's it does not
@@ -342,7 +342,7 @@ fn a_failed_payment_disables_when_the_grace_is_over_and_paying_enables_the_same_
     for (grace, while_open) in [("0s", 402), ("7d", 200)] {
         let shop = Shop::with_grace(grace);
         let (owner, key) = shop.subscriber("ada@example.com");
-        let subscription = shop.subscription(&owner);
+        let subscription = Shop::subscription(&owner);
         act(&shop.stripe, &subscription, &Action::CardFails);
         act(&shop.stripe, &subscription, &Action::RenewNow);
         eventually("the failure is known", || {
@@ -369,7 +369,7 @@ fn an_event_that_stripe_did_not_sign_is_400() {
     let now = i64::try_from(now_secs()).expect("a time of this age");
     let body = json!({
         "id": "evt_forged", "object": "event", "type": "customer.subscription.deleted", "created": now, "livemode": false,
-        "data": { "object": { "id": shop.subscription(&owner), "object": "subscription", "status": "canceled" } },
+        "data": { "object": { "id": Shop::subscription(&owner), "object": "subscription", "status": "canceled" } },
     });
     let body = body.to_string();
     let secret = shop.stripe.fake().webhook_secret();

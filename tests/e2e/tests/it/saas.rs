@@ -1,4 +1,4 @@
-//! The example file of the SaaS API against its document's rows. Each test names the rows it shows.
+//! The example file of the API that is sold as a service against its document's rows. Each test names the rows it shows.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const THING: &str = "/api/v1/things";
 /// Stands for what the backend signs its users' tokens with.
 const BACKEND: Signer = Signer::Secret("what-the-backend-of-the-saas-signs-its-tokens-with");
 /// Metered use is told once a minute, and later where the machine is busy.
-const TOLD: Duration = Duration::from_secs(120);
+const TOLD: Duration = Duration::from_mins(2);
 
 /// The gate with what stands in for Stripe, which sends its events.
 struct Shop {

@@ -230,7 +230,7 @@ impl Books {
             if pass == MeterPass::default() && self.pending().await == 0 {
                 return;
             }
-            self.fake.advance(Duration::from_secs(20 * 60));
+            self.fake.advance(Duration::from_mins(20));
         }
         panic!("not all was told in thirteen hours: {:?}", self.sends().await);
     }
