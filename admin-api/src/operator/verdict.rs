@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 use tollgate_config::{Access, Route};
 use tollgate_domain::{
-    AccessRequest, Account, Entitlement, IpRules, Key, Plan, PlanName, PlanTable, Reason, Refusal, RouteName,
+    AccessRequest, Account, Entitlement, IpRules, Key, Plan, PlanName, PlanTable, Reason, Refusal, RouteName, Source,
     Timestamp, decide,
 };
 use utoipa::ToSchema;
@@ -248,7 +248,12 @@ fn sentence(reason: Reason, facts: &Facts<'_>) -> String {
             None => sentence_of_word(reason.as_str()).into(),
         },
         Reason::PlanWithoutApi => {
-            format!("the account's plan `{}` does not include the API", plan_name(entitlement.plan()))
+            let plan = plan_name(entitlement.plan());
+            // On the default plan a subscription that gives nothing any more is most often what is asked about.
+            let lapsed = lapsed(&account.subscriptions, facts.plans, facts.now);
+            let lapsed = lapsed.filter(|_| entitlement.source == Source::Default);
+            let why = lapsed.map(|(lapsed, lapse)| format!("; {}", for_operator(lapsed, lapse, facts.plans)));
+            format!("the account's plan `{plan}` does not include the API{}", why.unwrap_or_default())
         }
         reason => sentence_of_word(reason.as_str()).into(),
     }

@@ -41,8 +41,10 @@ pub(crate) const LOOK_FAR_BACK_US: i64 = 65 * DAY_US;
 /// How often the longer look is taken.
 const LOOK_FAR_EVERY_US: i64 = 15 * MINUTE_US;
 
+/// How long Stripe keeps the invoice of a period that ended as a draft, on which late use still gets.
+const DRAFT_US: i64 = HOUR_US;
 /// How long the loop rests between passes, and after one that left something to do at once.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_mins(5);
 const BUSY: Duration = Duration::from_millis(200);
 /// How long it rests after a pass that could not tell everything: as long as a send waits after a first failure.
 const AGAIN: Duration = Duration::from_secs(15);
@@ -265,6 +267,10 @@ impl Billing {
                 SendOutcome::Sent => {
                     pass.sent += 1;
                     self.stats.meter_units_sent.fetch_add(send.units, Relaxed);
+                    if self.deps.clock.now().micros_since(send.period.end) > DRAFT_US {
+                        let MeterSend { account, period, units, .. } = send;
+                        tracing::warn!(%account, end = %period.end, units, "metered use came too late for its invoice");
+                    }
                 }
                 SendOutcome::Retry { .. } => pass.retried += 1,
                 SendOutcome::Failed { note } => {

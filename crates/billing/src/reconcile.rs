@@ -174,5 +174,3 @@ impl Books<'_> {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod scale_tmp;

@@ -191,3 +191,19 @@ async fn a_stripe_that_fails_is_told_apart_from_one_that_refuses() {
     assert_eq!(plane.billing_of(&ada).await["plan"], "pro");
     plane.bill(&ada, "/portal", &json!({})).await.expect(200);
 }
+
+#[tokio::test]
+async fn an_operator_is_told_which_subscription_ended() {
+    let plane = Plane::selling().await;
+    let ada = ada(&plane).await;
+    let paid = plane.subscribe(&ada.account, "ada@example.com", "price_pro").await;
+    let key = plane.key("ada@example.com", "pro").await;
+    plane.bill(&ada, "/cancel", &json!({ "at": "now" })).await.expect(200);
+    let key = key["id"].as_str().expect("an id");
+    let told = plane.get(&format!("/explain/{key}")).await.expect(200);
+    assert_eq!((&told["verdict"], &told["reasons"][0]["reason"]), (&json!("refused"), &json!("plan_without_api")));
+    let detail = told["reasons"][0]["detail"].as_str().expect("a text");
+    let expected =
+        format!("`free` does not include the API; the subscription {} is canceled: it has ended", paid.subscription);
+    assert!(detail.ends_with(&expected), "{detail}");
+}

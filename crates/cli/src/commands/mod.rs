@@ -155,7 +155,7 @@ fn collect_leaves(value: &Value, name: &str, facts: &mut Vec<(String, String)>) 
 
 /// The instant the command was given at.
 #[expect(clippy::disallowed_methods, reason = "a command is given now; what it starts has clocks of its own")]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }

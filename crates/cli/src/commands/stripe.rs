@@ -124,3 +124,56 @@ fn part(part: &Part) -> Value {
     };
     json!({ "what": part.what.to_string(), "state": state, "detail": detail })
 }
+
+#[cfg(test)]
+mod tests {
+    use tollgate_fake_stripe::{FakeConfig, FakeStripe};
+
+    use super::*;
+    use crate::args::Format;
+
+    fn endpoints(stripe: &FakeStripe) -> usize {
+        let listed = stripe.call("GET", "/v1/webhook_endpoints", &[]).expect("it answers");
+        listed["data"].as_array().expect("a list").len()
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_made_once_and_only_when_somebody_says_so() {
+        crate::client::tests::install_crypto_provider();
+        let stripe = FakeStripe::start(FakeConfig::default()).expect("a stand-in");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tollgate.toml");
+        // No secret of webhooks yet: this is what makes the endpoint that has one.
+        let text = format!(
+            "[gateway]\npublic_url = \"https://api.example.com\"\n[billing.stripe]\nsecret_key = \"{}\"\nlivemode = false\n\
+             api_base = \"{}\"\n[plans.pro]\nprice = \"29 USD/month\"\nstripe_prices = []\n",
+            stripe.api_key(),
+            stripe.url()
+        );
+        std::fs::write(&file, text).expect("written");
+        let run = async |yes: bool, json: bool| {
+            setup(&StripeSetup { yes, format: Format { json } }, Some(&file)).await.expect("it works");
+        };
+        run(false, true).await;
+        assert_eq!(endpoints(&stripe), 0, "it was only shown");
+        run(true, false).await;
+        assert_eq!(endpoints(&stripe), 1);
+        let prices = || stripe.call("GET", "/v1/prices", &[]).expect("it answers")["data"].as_array().map(Vec::len);
+        let made = prices();
+        assert!(made.is_some_and(|made| made > 0));
+        run(true, true).await;
+        assert_eq!((endpoints(&stripe), prices()), (1, made), "nothing is made twice");
+    }
+
+    #[tokio::test]
+    async fn without_the_section_there_is_advice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tollgate.toml");
+        std::fs::write(&file, "[plans.pro]\n").expect("written");
+        let failed = setup(&StripeSetup { yes: true, format: Format { json: false } }, Some(&file)).await;
+        match failed {
+            Err(Failure::Failed(error)) => assert!(error.to_string().contains("no [billing.stripe]"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

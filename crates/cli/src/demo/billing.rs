@@ -153,7 +153,7 @@ pub(super) async fn open(
     let lines = vec![
         get("Grace pays for Pro: her key works.", with_key(&grace.key), search.clone(), 200),
         get(
-            "Somebody whose subscription ended has the same key and is told to upgrade.",
+            "Somebody whose subscription has ended still has a key, and is told to upgrade.",
             with_key(&lapsed.key),
             search,
             402,
@@ -261,4 +261,71 @@ pub(super) fn words(shop: &Shop, config: &Path) -> String {
         url = stripe.url(),
         config = config.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use tollgate_fake_stripe::sign;
+
+    use super::super::Demo;
+    use super::*;
+
+    /// Sends a webhook through the gate in this framing; the answer.
+    fn sent(gateway: SocketAddr, headers: &str, framed: &[u8]) -> String {
+        let mut stream = TcpStream::connect(gateway).expect("it listens");
+        let head =
+            format!("POST /tollgate/stripe/webhook HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).expect("it reads");
+        // One that is refused early may close before all is sent.
+        drop(stream.write_all(framed));
+        let mut answer = String::new();
+        drop(stream.read_to_string(&mut answer));
+        answer
+    }
+
+    fn chunked(body: &[u8]) -> Vec<u8> {
+        let mut framed = Vec::new();
+        for chunk in body.chunks(7) {
+            framed.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            framed.extend_from_slice(chunk);
+            framed.extend_from_slice(b"\r\n");
+        }
+        framed.extend_from_slice(b"0\r\n\r\n");
+        framed
+    }
+
+    #[test]
+    fn a_webhook_passes_the_gate_byte_for_byte_however_it_is_framed() {
+        crate::client::tests::install_crypto_provider();
+        let demo = Demo::start(true).expect("the demo starts");
+        let gateway = *demo.running.gateway.first().expect("it listens");
+        let now = crate::commands::now().as_secs();
+        // Blanks and escapes that a body which is read and written again would lose.
+        let body = "{ \"id\": \"evt_framed\",  \"type\":\"invoice.paid\", \"created\": 1, \"livemode\": false,\r\n\t\"data\": {\"object\": \
+                    {\"id\": \"in_1\", \"customer\": \"cus_\\u0041\"}} }";
+        let signature = |body: &[u8]| format!("stripe-signature: {}\r\n", sign(body, WEBHOOK_SECRET, now));
+        let in_chunks = format!("{}transfer-encoding: chunked\r\n", signature(body.as_bytes()));
+        let whole = format!("{}content-length: {}\r\n", signature(body.as_bytes()), body.len());
+        for (headers, framed, result) in
+            [(&in_chunks, chunked(body.as_bytes()), "stored"), (&whole, body.as_bytes().to_vec(), "known")]
+        {
+            let answer = sent(gateway, headers, &framed);
+            assert!(
+                answer.starts_with("HTTP/1.1 200 ") && answer.contains(&format!("\"result\":\"{result}\"")),
+                "{answer}"
+            );
+        }
+        // What is compressed is not unpacked: its signature is good, and it is no event.
+        let packed: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00\x43\xbf\xa6\xa3\x02\x00\x00\x00";
+        let headers = format!("{}content-encoding: gzip\r\ncontent-length: {}\r\n", signature(packed), packed.len());
+        let answer = sent(gateway, &headers, packed);
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"invalid_event\""), "{answer}");
+        let large = vec![b' '; (1 << 20) + 1];
+        let headers = format!("{}content-length: {}\r\n", signature(&large), large.len());
+        let answer = sent(gateway, &headers, &large);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    }
 }

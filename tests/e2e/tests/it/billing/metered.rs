@@ -10,7 +10,7 @@ use super::Scene;
 
 const EVENTS: &str = "/v1/billing/meter_events";
 /// Telling goes on until nothing is left, with rests in between that grow with each failure.
-const ALL_TOLD: Duration = Duration::from_secs(90);
+const ALL_TOLD: Duration = Duration::from_mins(4);
 
 fn scene() -> Scene {
     let scene = Scene::with("1h", |setup| {
@@ -66,7 +66,9 @@ fn calls_and_tokens_reach_stripe_to_the_unit_through_timeouts_errors_and_a_kill(
     });
     let sums = ["api_calls", "llm_tokens"].map(|meter| told(&scene, &ada.payer.customer, meter));
     assert!(all.is_some(), "{sums:?}, {:#?}\n{}", scene.stripe.fake().meter_events().len(), scene.gate.story());
-    assert_eq!(scene.gate.used(&ada.account), 201);
+    // What the killed process had taken ahead of need leaves the quota once it is given up.
+    let used = eventually_within(ALL_TOLD, || (scene.gate.used(&ada.account) == 201).then_some(()));
+    assert!(used.is_some(), "{} are used", scene.gate.used(&ada.account));
     scene.stripe.fake().clear_faults();
     let report = scene.gate.cli(&["reconcile", "--json"]);
     assert_eq!(report.code, Some(0), "the books agree: {}\n{}", report.stdout, report.stderr);
