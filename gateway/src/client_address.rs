@@ -105,5 +105,4 @@ mod tests {
             assert_eq!(client(peer, &pairs), expected, "{peer} {pairs:?}");
         }
     }
-
 }

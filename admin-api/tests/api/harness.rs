@@ -562,12 +562,8 @@ pub(crate) fn policy() -> Policy {
     pro.limits.quota.limit = Some(10_000);
     let tokens = MeterName::new("tokens").expect("a good name");
     pro.meters.insert(tokens, Quota { limit: Some(1_000_000) });
-    let team = Plan {
-        rank: 2,
-        features: ["llm".to_owned()].into(),
-        stripe_prices: vec!["price_team".into()],
-        ..plan("team")
-    };
+    let team =
+        Plan { rank: 2, features: ["llm".to_owned()].into(), stripe_prices: vec!["price_team".into()], ..plan("team") };
     let plans = PlanTable::new([public, free, pro, team], PlanName::new("free")).with_grace(7 * 86_400 * SECOND_US);
     Policy { plans, ..Policy::default() }
 }

@@ -189,6 +189,10 @@ async fn whoever_signed_in_by_a_token_proves_its_address_by_a_link_mailed_there(
     let session = plane.call("POST", "/v1/session", Some(&opened), &[]).await.expect(200);
     assert_eq!(session["account"], account);
     assert!(plane.post.is_quiet().await, "nobody is told of a change that is none");
-    assert_eq!(json!(plane.sign_in("ada@example.com").await.account), account, "from now on it is hers by a link as well");
+    assert_eq!(
+        json!(plane.sign_in("ada@example.com").await.account),
+        account,
+        "from now on it is hers by a link as well"
+    );
     assert_eq!(change().await.get("pending_email"), None, "and needs no other proof");
 }

@@ -26,6 +26,8 @@ use crate::args::{Step, Story};
 const EMAIL: &str = "ada@example.com";
 /// How long Stripe's retries may go on before it must have given up.
 const RETRIES_MAX: usize = 20;
+/// How long after the step before a payment is taken back.
+const TAKEN_BACK_AFTER: Duration = Duration::from_mins(1);
 /// The most that events are told at once.
 const COPIES_MAX: u64 = 3;
 
@@ -189,8 +191,8 @@ impl World {
             (Step::Resumed, Some("paused")) => self.act(&Action::Resume),
             (Step::Unpaid, Some("trialing" | "active")) => self.fail().and_then(|()| self.give_up()),
             (Step::Unpaid, Some("past_due")) => self.give_up(),
-            (Step::Refunded, _) => self.act(&Action::Refund(None)),
-            (Step::Disputed, _) => self.act(&Action::Dispute),
+            (Step::Refunded, _) => self.take_back(&Action::Refund(None)),
+            (Step::Disputed, _) => self.take_back(&Action::Dispute),
             (Step::DisputeWon, _) => self.act(&Action::DisputeWon),
             (Step::Upgraded(to), Some("trialing" | "active")) => self.change(sold, to, std::cmp::Ordering::Greater),
             (Step::Downgraded(to), Some("trialing" | "active")) => self.change(sold, to, std::cmp::Ordering::Less),
@@ -222,6 +224,12 @@ impl World {
         self.act(&Action::CardFails)?;
         let is_trial = self.status().as_deref() == Some("trialing");
         self.act(if is_trial { &Action::EndTrial } else { &Action::Renew })
+    }
+
+    /// Nobody takes a payment back in the second in which its period began: then it would be the period's before.
+    fn take_back(&self, action: &Action) -> anyhow::Result<()> {
+        self.stripe.advance(TAKEN_BACK_AFTER);
+        self.act(action)
     }
 
     /// The card works again, and every open invoice is paid.

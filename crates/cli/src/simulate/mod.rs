@@ -177,7 +177,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_taken_back_by_the_bank_takes_access_and_a_pause_does_too() {
-        let text = "active -> disputed -> dispute_won -> wait 31d -> refunded -> paused -> resumed -> unpaid -> recovered";
+        let text =
+            "active -> disputed -> dispute_won -> wait 31d -> refunded -> paused -> resumed -> unpaid -> recovered";
         let plain = lived(text, &Telling::Plain).await.expect("it works");
         let calls: Vec<u16> = plain.moments.iter().map(|moment| moment.call).collect();
         assert_eq!(calls, [200, 402, 200, 200, 200, 402, 200, 402, 200]);

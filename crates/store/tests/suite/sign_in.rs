@@ -319,7 +319,10 @@ async fn who_loses_a_claimed_address_keeps_everything_else(store: Arc<dyn AdminS
     let claimed = made(store, &token("eve", "ada@example.com", false, 50)).await;
     let key = make_key(store, 1, claimed.id).await;
     let adas = proven(store, "ada@example.com", Some(51)).await;
-    let adas = match adas { Some(CreateAccount::Created(account)) => account, other => panic!("{other:?}") };
+    let adas = match adas {
+        Some(CreateAccount::Created(account)) => account,
+        other => panic!("{other:?}"),
+    };
     let found = store.find_key(&key.hashed.hash).await.expect("the store answers").expect("it is found");
     assert_eq!((found.account.id, found.key.revoked_at), (claimed.id, None));
     // To be renamed gives the address back no more than to be deleted takes its owner's links.
