@@ -124,7 +124,7 @@ async fn all_of_it_is_told_once(events: Vec<Event>) -> Result<(), TestCaseError>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn what_stripe_has_is_what_the_ledger_has(events in prop::collection::vec(event(), 1..40)) {
