@@ -61,6 +61,15 @@ impl Billing {
             )));
         };
         if let Some(account) = self.deps.store.account_by_email(email).await? {
+            // Else whoever writes somebody's address into a token would get what that somebody pays for.
+            if !self.deps.store.has_proven_email(account.id).await? {
+                return Err(Failure::Unmatched(format!(
+                    "the customer {customer} pays for a plan, and {} has its e-mail address without ever having proven it: \
+                     write the account's id as `{ACCOUNT_KEY}` into the subscription's metadata if it is the payer's, or \
+                     have the payer sign in by a mailed link, then replay this event",
+                    account.id
+                )));
+            }
             return Ok(Owner::Account(Box::new(account)));
         }
         self.new_owner(customer, email, of_customer.name.as_deref()).await

@@ -46,7 +46,7 @@ const LOOK_FAR_EVERY_US: i64 = 15 * MINUTE_US;
 /// How long Stripe keeps the invoice of a period that ended as a draft, on which late use still gets.
 const DRAFT_US: i64 = HOUR_US;
 /// How long the loop rests between passes, and after one that left something to do at once.
-const IDLE: Duration = Duration::from_mins(5);
+const IDLE: Duration = Duration::from_mins(1);
 const BUSY: Duration = Duration::from_millis(200);
 /// How long it rests after a pass that could not tell everything: as long as a send waits after a first failure.
 const AGAIN: Duration = Duration::from_secs(15);

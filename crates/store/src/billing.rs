@@ -495,4 +495,7 @@ pub trait Billing: Send + Sync {
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<(Vec<SumDifference>, Option<AccountId>), StoreError>;
+
+    /// Keeps a change to be told, where the store keeps an outbox: one that nothing was written for beside it.
+    async fn keep_change(&self, change: &Change, now: Timestamp) -> Result<(), StoreError>;
 }

@@ -139,9 +139,10 @@ impl Books<'_> {
         let position = deps.store.seed(&query).await?.ledger_position;
         let of = quota.meter.as_ref().map_or(Charged::Calls { key: None }, |meter| Charged::Meter(meter.id()));
         let units = i64::try_from(units).unwrap_or(i64::MAX);
-        deps.changes
-            .publish(&Change::Usage { account: quota.account, of, period: quota.period, units, position })
-            .await;
+        let change = Change::Usage { account: quota.account, of, period: quota.period, units, position };
+        // In a fleet only what stands in the outbox reaches the shared limits.
+        deps.store.keep_change(&change, deps.clock.now()).await?;
+        deps.changes.publish(&change).await;
         Ok(())
     }
 }

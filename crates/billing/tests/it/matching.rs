@@ -3,8 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use tollgate_billing::Refreshed;
+use tollgate_domain::AccountId;
 use tollgate_fake_stripe::{CheckoutOutcome, Seed, Seeded};
-use tollgate_store::{AuditQuery, Billing as _, EventState, NewAudit, Store as _};
+use tollgate_store::{
+    AuditQuery, Billing as _, Customers as _, EventState, Identified, NewAudit, Store as _, SubjectAccount,
+};
 
 use crate::world::World;
 
@@ -60,6 +63,30 @@ async fn an_account_without_a_customer_is_found_by_e_mail() {
     assert_eq!(world.plan(account.id).await.as_deref(), Some("pro"));
     let found = world.store.account_of_customer(&made.customer).await.unwrap().unwrap();
     assert_eq!(found.id, account.id);
+}
+
+#[tokio::test]
+async fn an_address_that_a_token_only_claims_gets_nothing_that_somebody_else_pays_for() {
+    let world = World::new().await;
+    let now = world.account("clock@example.com").await.created_at;
+    let claims = Identified {
+        subject: "a-stranger".into(),
+        email: "payer@example.com".into(),
+        email_verified: false,
+        name: None,
+        account_id_if_new: AccountId::new(now, [7; 10]),
+        at: now,
+    };
+    let audit = NewAudit { actor: "token".into(), action: "account.create", at: now, detail: serde_json::json!({}) };
+    let SubjectAccount::Created(stranger) = world.store.identify(&claims, &audit).await.unwrap() else {
+        panic!("it is new");
+    };
+    let made = buy(&world, "payer@example.com", &["price_pro"]);
+    world.catch_up().await;
+    assert_eq!(world.plan(stranger.id).await, None);
+    assert!(world.store.account_of_customer(&made.customer).await.unwrap().is_none());
+    let notes = dead_notes(&world).await;
+    assert!(!notes.is_empty() && notes.iter().all(|note| note.contains(&stranger.id.to_string())), "{notes:?}");
 }
 
 #[tokio::test]

@@ -6,14 +6,14 @@ use tollgate_domain::{Account, AccountId, MeterName, Period, PlanTable, Timestam
 
 use super::{
     Backend, Connection, Mode, SqlStore, apply, batches, billed, differences, in_transaction, inbox, leases,
-    meter_sends, subscriptions,
+    meter_sends, outbox, subscriptions,
 };
 use crate::billing::{
     Applied, BilledPeriod, BilledUse, Billing, CustomerFacts, EventQuery, Fence, Fenced, InboxEvent, InboxState,
     Linked, MeterSend, NewEvent, SendOutcome, SentUse, Settled, SumDifference,
 };
 use crate::error::StoreError;
-use crate::record::{NewAudit, Page};
+use crate::record::{Change, NewAudit, Page};
 
 /// Does this if the lease is still held.
 async fn fenced<T>(
@@ -205,5 +205,9 @@ impl<B: Backend> Billing for SqlStore<B> {
     ) -> Result<(Vec<SumDifference>, Option<AccountId>), StoreError> {
         let mut connection = self.backend.begin(Mode::Snapshot).await?;
         differences::between_lines_and_sums(&mut connection, hours_since, after, limit).await
+    }
+
+    async fn keep_change(&self, change: &Change, now: Timestamp) -> Result<(), StoreError> {
+        in_transaction!(self, |connection| outbox::append(connection, &[*change], now))
     }
 }

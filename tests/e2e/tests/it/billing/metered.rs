@@ -73,7 +73,8 @@ fn calls_and_tokens_reach_stripe_to_the_unit_through_timeouts_errors_and_a_kill(
         scene.gate.cli(&["reconcile", "--fix"]);
         (scene.gate.used(&ada.account) == 201).then_some(())
     });
-    assert!(used.is_some(), "{} are used", scene.gate.used(&ada.account));
+    let books = || scene.gate.cli(&["reconcile", "--fix"]).stdout;
+    assert!(used.is_some(), "{} are used\n{}", scene.gate.used(&ada.account), books());
     let report = scene.gate.cli(&["reconcile", "--json"]);
     assert_eq!(report.code, Some(0), "the books agree: {}\n{}", report.stdout, report.stderr);
 }
