@@ -6,8 +6,8 @@
 # bucket in every mode, a revocation, each fault under load, a killed gateway, a move from SQLite, and what a call costs.
 # Fails where a bound is missed. Not part of tests/run: it needs a release build and a quiet machine.
 #
-# Of billing: events of subscriptions, doubled and shuffled, at a gate that is killed twenty times, and how soon the
-# webhook's door answers.
+# Of billing: events of subscriptions, doubled and shuffled, at a gate that is killed twenty times, how soon the webhook's
+# door answers, and when three gateways refuse who did not pay and serve who did after all.
 #
 # usage: tests/shows.sh [MIB [KEYS [EVENTS]]]    the length of the long body; how many keys move to PostgreSQL; how many
 #                                                events of subscriptions; 0 for none of what goes with it;

@@ -21,7 +21,7 @@ use axum::middleware::from_fn;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use caller::{CSRF_HEADER, Caller, Proof, SignedIn};
+pub(crate) use caller::{CSRF_HEADER, Caller, Payer, Proof, SignedIn};
 pub(crate) use cookies::mounted_at;
 pub(crate) use sender::LinkBounds;
 

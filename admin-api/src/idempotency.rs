@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tollgate_store::{Idempotency, IdempotentAnswer};
 
 use crate::context::{Context, Shared};
-use crate::customer::SignedIn;
+use crate::customer::{Caller, Payer, SignedIn};
 use crate::problem::{Problem, ProblemCode};
 use crate::request::whole_body;
 
@@ -44,13 +44,30 @@ pub(crate) async fn of_account(Extension(context): Extension<Context>, request: 
     if !asks(&request) {
         return next.run(request).await;
     }
-    // Asked before anything is kept: the answer of one account is never another's. The handler finds who it is.
     let (mut parts, body) = request.into_parts();
-    match SignedIn::from_request_parts(&mut parts, &context).await {
-        Ok(SignedIn(caller)) => {
-            let scope = caller.account.id.to_string();
-            answer_once(&context, &scope, Request::from_parts(parts, body), next).await
-        }
+    let caller = SignedIn::from_request_parts(&mut parts, &context).await.map(|SignedIn(caller)| caller);
+    answer_caller_once(&context, caller, Request::from_parts(parts, body), next).await
+}
+
+/// As [`of_account`], for what is open to banned accounts too.
+pub(crate) async fn of_payer(Extension(context): Extension<Context>, request: Request, next: Next) -> Response {
+    if !asks(&request) {
+        return next.run(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let caller = Payer::from_request_parts(&mut parts, &context).await.map(|Payer(caller)| caller);
+    answer_caller_once(&context, caller, Request::from_parts(parts, body), next).await
+}
+
+/// Who it is was asked before anything is kept: the answer of one account is never another's. The handler finds it again.
+async fn answer_caller_once(
+    shared: &Shared,
+    caller: Result<Caller, Problem>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match caller {
+        Ok(caller) => answer_once(shared, &caller.account.id.to_string(), request, next).await,
         Err(problem) => problem.into_response(),
     }
 }

@@ -10,6 +10,7 @@ mod context;
 mod customer;
 mod envelope;
 mod fields;
+mod html;
 mod idempotency;
 mod import_rows;
 mod inputs;
@@ -43,7 +44,7 @@ pub use problem::ProblemCode;
 pub use token::{InvalidToken, OperatorToken, TokenFileError, load_or_create_token};
 
 /// Everything the control plane serves: `/admin/v1/*` with the operator's token, `/v1/*` by the customer's own proof or
-/// openly, `/stripe/webhook` by Stripe's signature, `/login`, `/openapi.json`.
+/// openly, `/stripe/webhook` by Stripe's signature, `/login` and the pages that Stripe's lead back to, `/openapi.json`.
 pub fn router(deps: AdminDeps) -> Router {
     let context = context::Shared::new(deps);
     let (routes, _) = described();

@@ -78,7 +78,7 @@ CREATE TABLE period_openings (
 );
 
 -- Metered use told to Stripe, or to be told: one row a call there, whose identifier lets Stripe count it once. `state` is
--- `pending`, `sent` or `failed`.
+-- `pending`, `sent` or `failed`; `planned` are the units of this and all earlier ones of its period.
 CREATE TABLE meter_sends (
     identifier      TEXT COLLATE "C" PRIMARY KEY NOT NULL,
     account         TEXT COLLATE "C" NOT NULL,
@@ -89,6 +89,7 @@ CREATE TABLE meter_sends (
     period_end_us   BIGINT NOT NULL,
     number          BIGINT NOT NULL,
     units           BIGINT NOT NULL CHECK (units > 0),
+    planned         BIGINT NOT NULL,
     at_us           BIGINT NOT NULL,
     created_at_us   BIGINT NOT NULL,
     state           TEXT COLLATE "C" NOT NULL,
@@ -101,4 +102,10 @@ CREATE TABLE meter_sends (
 
 CREATE UNIQUE INDEX meter_sends_number ON meter_sends (account, meter, period_start_us, period_end_us, number);
 CREATE INDEX meter_sends_due ON meter_sends (due_us, identifier) WHERE state = 'pending';
+CREATE INDEX meter_sends_pending ON meter_sends (account, meter, period_start_us, period_end_us) WHERE state = 'pending';
 CREATE INDEX meter_sends_at ON meter_sends (account, meter, at_us);
+-- Of periods that are long over one row is left of what Stripe has.
+CREATE INDEX meter_sends_ended ON meter_sends (period_end_us, account, meter, period_start_us) WHERE state = 'sent';
+
+-- What was counted elsewhere and imported is not billed.
+CREATE INDEX usage_lines_imported ON usage_lines (account, meter, period_start_us, period_end_us) WHERE kind = 'imported';

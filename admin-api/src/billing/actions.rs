@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::stripe_of;
 use crate::context::Context;
-use crate::customer::SignedIn;
+use crate::customer::{Payer, SignedIn};
 use crate::fields::{Fields, shown};
 use crate::idempotency::WithoutSecret;
 use crate::inputs;
@@ -238,7 +238,7 @@ pub(super) async fn checkout(
 )]
 pub(super) async fn portal(
     State(context): State<Context>,
-    SignedIn(caller): SignedIn,
+    Payer(caller): Payer,
     OptionalBody(fields): OptionalBody,
 ) -> Result<Response, Problem> {
     fields.finish(&[], Some(()))?;
@@ -260,7 +260,7 @@ pub(super) async fn portal(
 )]
 pub(super) async fn cancel(
     State(context): State<Context>,
-    SignedIn(caller): SignedIn,
+    Payer(caller): Payer,
     OptionalBody(mut fields): OptionalBody,
 ) -> Result<Json<StandingView>, Problem> {
     let when = fields.text("at", when).unwrap_or(When::PeriodEnd);

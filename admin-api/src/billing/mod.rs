@@ -1,10 +1,12 @@
-//! What customers and Stripe have to do with payment: `/v1/billing/*` for whoever has signed in, `/stripe/webhook`.
+//! What customers and Stripe have to do with payment: `/v1/billing/*` for whoever has signed in, `/stripe/webhook`, and the
+//! pages that Stripe's lead back to.
 //!
 //! Stripe itself is asked by [`tollgate_billing`]; here its answers and refusals become answers of this API. Which plan
 //! follows from a subscription is the domain's.
 
 mod actions;
 mod limiter_use;
+mod pages;
 mod show;
 mod webhook;
 pub(crate) mod words;
@@ -26,7 +28,8 @@ use crate::problem::Problem;
 /// Largest body of a customer's call, in bytes.
 const CALL_BYTES_MAX: usize = 64 * 1024;
 
-/// Everything under `/v1/billing`, and Stripe's way in.
+/// Everything under `/v1/billing`, and Stripe's way in. To see, to manage and to end what is paid for is open to banned
+/// accounts too.
 pub(crate) fn router() -> OpenApiRouter<Context> {
     let own = OpenApiRouter::new()
         .routes(routes!(show::show))
@@ -36,10 +39,11 @@ pub(crate) fn router() -> OpenApiRouter<Context> {
         .routes(routes!(actions::reactivate))
         .routes(routes!(actions::change))
         .routes(routes!(actions::preview))
-        .route_layer(from_fn(idempotency::of_account))
+        .route_layer(from_fn(idempotency::of_payer))
         .layer(DefaultBodyLimit::max(CALL_BYTES_MAX));
     let stripes = OpenApiRouter::new().routes(routes!(webhook::take)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    OpenApiRouter::new().merge(own).merge(stripes)
+    let pages = OpenApiRouter::new().routes(routes!(pages::account)).routes(routes!(pages::pricing));
+    OpenApiRouter::new().merge(own).merge(stripes).merge(pages)
 }
 
 /// What speaks to Stripe.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::words::for_owner;
 use crate::context::Context;
-use crate::customer::SignedIn;
+use crate::customer::Payer;
 use crate::keys;
 use crate::problem::Problem;
 use crate::standing::PeriodView;
@@ -87,14 +87,12 @@ impl OwnSubscriptionView {
     responses((status = 200, body = BillingView)),
     security(("session" = []), ("token" = [])),
 )]
-pub(super) async fn show(
-    State(context): State<Context>,
-    SignedIn(caller): SignedIn,
-) -> Result<Json<BillingView>, Problem> {
+pub(super) async fn show(State(context): State<Context>, Payer(caller): Payer) -> Result<Json<BillingView>, Problem> {
     let account = caller.account;
     let (policy, now) = (context.policy(), context.now());
     let plans = &policy.plans;
     let entitlement = entitlement(&account, plans, now);
+    let has_access = entitlement.has_access() && account.ban.is_none();
     let max_keys = entitlement.plan().and_then(|plan| plan.max_keys);
     let has_room = match max_keys {
         Some(max_keys) => keys::active(&context, account.id).await? < max_keys,
@@ -109,8 +107,8 @@ pub(super) async fn show(
         plan: entitlement.plan().map(|plan| plan.name.to_string()),
         source: entitlement.source.as_str(),
         assigned_until: account.assigned_until.filter(|until| now < *until).map(|until| until.to_string()),
-        has_access: entitlement.has_access(),
-        may_claim_key: entitlement.has_access() && has_room,
+        has_access,
+        may_claim_key: has_access && has_room,
         has_customer: account.stripe_customer.is_some(),
         for_sale: sold.map(|plan| plan.name.to_string()).collect(),
         subscriptions: subscriptions.into_iter().map(|facts| OwnSubscriptionView::new(facts, plans, now)).collect(),

@@ -21,7 +21,7 @@ use crate::problem::{Problem, ProblemCode};
 /// Carries the proof that a write was meant.
 pub(crate) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 
-/// Whoever has proven whose account it speaks for. The account may be without a plan, and is not banned.
+/// Whoever has proven whose account it speaks for. The account may be without a plan; as an extractor, it is not banned.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) account: Account,
@@ -65,20 +65,28 @@ impl FromRequestParts<Context> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, Problem> {
+        Self::identified(parts, context).await?.unless_banned()
+    }
+}
+
+impl Caller {
+    /// Whoever calls, banned or not.
+    async fn identified(parts: &mut Parts, context: &Context) -> Result<Self, Problem> {
         // A layer before the handler may have asked already.
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
         }
         let caller = proven(context, parts).await?.ok_or_else(|| credential::missing_key(context))?;
-        if caller.account.ban.is_some() {
-            return Err(account_disabled());
-        }
         let is_write = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);
         if let Some(expected) = caller.proof.csrf_token().filter(|_| is_write) {
             require_csrf(&parts.headers, expected)?;
         }
         parts.extensions.insert(caller.clone());
         Ok(caller)
+    }
+
+    fn unless_banned(self) -> Result<Self, Problem> {
+        if self.account.ban.is_some() { Err(account_disabled()) } else { Ok(self) }
     }
 }
 
@@ -90,7 +98,20 @@ impl FromRequestParts<Context> for SignedIn {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, Problem> {
-        let caller = match Caller::from_request_parts(parts, context).await {
+        let Payer(caller) = Payer::from_request_parts(parts, context).await?;
+        caller.unless_banned().map(Self)
+    }
+}
+
+/// Whoever signed in, also where an operator banned the account: who still pays must see what for, and may end it.
+#[derive(Clone, Debug)]
+pub(crate) struct Payer(pub(crate) Caller);
+
+impl FromRequestParts<Context> for Payer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, Problem> {
+        let caller = match Caller::identified(parts, context).await {
             Ok(caller) => caller,
             Err(problem) if problem.code() == ProblemCode::MissingKey => return Err(sign_in_needed()),
             Err(problem) => return Err(problem),

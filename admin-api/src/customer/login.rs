@@ -5,13 +5,14 @@
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, SET_COOKIE, X_FRAME_OPTIONS};
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use url::Url;
 
 use super::session::open;
 use crate::context::{Context, Shared};
+use crate::html::{escaped, html};
 use crate::problem::{Problem, ProblemCode};
 use crate::request::{Parameters, whole_body};
 
@@ -118,37 +119,4 @@ fn is_foreign(shared: &Shared, headers: &HeaderMap) -> bool {
     let public = shared.deps.settings.gateway.public_url.as_ref();
     let public = public.map(|url| &url[url::Position::BeforeHost..url::Position::AfterPort]);
     !named.chain(public).any(|host| host.eq_ignore_ascii_case(authority))
-}
-
-fn html(status: StatusCode, title: &str, content: &str) -> Response {
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>body{{font:\
-         1.1rem/1.5 system-ui,sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem}}button{{font:inherit;padding:\
-         .5rem 1.5rem}}</style></head><body><main><h1>{title}</h1>{content}</main></body></html>"
-    );
-    let policy =
-        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
-        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    ];
-    (status, headers, page).into_response()
-}
-
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-    }
-    safe
 }

@@ -13,7 +13,7 @@ use tollgate_domain::{Account, AccountId, Timestamp};
 use tollgate_store::{AccountPatch, Change, CreateAccount, Link, LinkPurpose, NewAccount, Session, UpdateAccount};
 use utoipa::ToSchema;
 
-use super::caller::{Proof, SignedIn, account_disabled};
+use super::caller::{Payer, Proof, account_disabled};
 use super::cookies::{self, SESSION_COOKIE};
 use super::links::Post;
 use super::proofs::{self, Secret, SessionCookie};
@@ -72,7 +72,7 @@ impl Opened {
     responses((status = 200, body = SessionView)),
     security(("session" = []), ("token" = [])),
 )]
-pub(super) async fn show(SignedIn(caller): SignedIn) -> Result<Json<SessionView>, Problem> {
+pub(super) async fn show(Payer(caller): Payer) -> Result<Json<SessionView>, Problem> {
     let (Proof::Session { csrf_token, expires_at } | Proof::Token { csrf_token, expires_at, .. }) = caller.proof else {
         return Err(Problem::internal("a key has signed in"));
     };
@@ -90,7 +90,7 @@ pub(super) async fn show(SignedIn(caller): SignedIn) -> Result<Json<SessionView>
     request_body = SignInSchema,
     responses(
         (status = 200, body = SessionView, headers(("set-cookie" = String, description = "The session."))),
-        (status = 403, body = Problem, description = "The link is unknown, used or expired, or the account is banned."),
+        (status = 403, body = Problem, description = "The link is unknown, used or expired, or the account is banned and pays nothing."),
         (status = 409, body = Problem, description = "Another account has the address meanwhile."),
     ),
 )]
@@ -121,7 +121,7 @@ pub(super) async fn sign_in(
 pub(super) async fn end(
     State(context): State<Context>,
     headers: HeaderMap,
-    _caller: SignedIn,
+    _caller: Payer,
 ) -> Result<Response, Problem> {
     if let Some(cookie) = cookies::value_of(&headers, SESSION_COOKIE)
         && let Some(id) = proofs::session_of_cookie(&context, cookie).await?
@@ -134,7 +134,7 @@ pub(super) async fn end(
 /// Takes a link's token and opens a session for whoever it was mailed to.
 ///
 /// # Errors
-/// The link opens nothing, or not any more; the account is banned; its new address is another's by now.
+/// The link opens nothing, or not any more; the account is banned and no customer of Stripe's; its new address is another's by now.
 pub(super) async fn open(shared: &Shared, token: &str) -> Result<Opened, Problem> {
     let token = Secret::parse(token).ok_or_else(invalid_link)?;
     let now = shared.now();
@@ -143,7 +143,8 @@ pub(super) async fn open(shared: &Shared, token: &str) -> Result<Opened, Problem
         LinkPurpose::SignIn => account_of_address(shared, &link.email).await?,
         LinkPurpose::NewEmail => with_new_address(shared, link).await?,
     };
-    if account.ban.is_some() {
+    // Who still pays must be able to end that.
+    if account.ban.is_some() && account.stripe_customer.is_none() {
         return Err(account_disabled());
     }
     let id = Secret::generate()?;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tollgate_billing::BillingError;
 use tollgate_billing::reconcile::Report;
 use utoipa::ToSchema;
 
 use crate::billing::{LimiterUse, stripe_of};
-use crate::context::Context;
+use crate::context::{Context, audit_line};
 use crate::problem::{Problem, ProblemCode};
 use crate::request::OptionalBody;
 
@@ -143,6 +143,10 @@ pub(super) async fn compare(
     fields.finish(&["fix"], Some(()))?;
     let billing = stripe_of(&context)?;
     let (peek, clock) = (Arc::clone(&context.deps.peek), Arc::clone(&context.deps.clock));
+    if fix {
+        // Before it, so that one that is broken off stands there too; what it did to an account has lines of its own.
+        context.store().keep_audit(&audit_line("billing.reconcile", context.now(), json!({ "fix": true }))).await?;
+    }
     let report = billing.reconcile(fix, &LimiterUse { peek, clock }).await.map_err(|error| match error {
         BillingError::Store(error) => Problem::from(error),
         BillingError::Api(error) => Problem::new(ProblemCode::StripeUnavailable, "Stripe cannot be asked")

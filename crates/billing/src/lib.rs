@@ -18,6 +18,8 @@ pub mod setup;
 mod signature;
 mod stats;
 mod sweep;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 use std::sync::{Arc, OnceLock};

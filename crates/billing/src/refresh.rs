@@ -57,6 +57,8 @@ pub struct Read {
 pub struct Reversal {
     /// The subscription.
     pub subscription: String,
+    /// The invoice that was paid with it.
+    pub invoice: String,
     /// How, and when.
     pub withheld: Withheld,
 }
@@ -214,9 +216,11 @@ async fn read_reversals(api: &Api, customer: &str, rules: Rules) -> Result<Vec<R
             continue;
         }
         // A payment for something else is none of the subscription's.
-        let Some(subscription) = subscription_paid_by(api, &charge).await? else { continue };
+        let Some(invoice) = invoice_paid_by(api, &charge).await? else { continue };
+        let Some(subscription) = invoice.subscription() else { continue };
         reversals.extend(causes.into_iter().map(|(cause, at)| Reversal {
-            subscription: subscription.clone(),
+            subscription: subscription.to_owned(),
+            invoice: invoice.id.clone(),
             withheld: Withheld { at: Timestamp::from_secs(at), cause },
         }));
     }
@@ -234,8 +238,8 @@ impl Refund {
     }
 }
 
-/// The subscription whose invoice a charge paid, if it paid one's.
-async fn subscription_paid_by(api: &Api, charge: &Charge) -> Result<Option<String>, ApiError> {
+/// The invoice that a charge paid, if it paid one.
+async fn invoice_paid_by(api: &Api, charge: &Charge) -> Result<Option<Invoice>, ApiError> {
     let mut invoice = charge.invoice.clone();
     if let (None, Some(intent)) = (&invoice, &charge.payment_intent) {
         let query = [("payment[type]", "payment_intent".to_owned()), ("payment[payment_intent]", intent.clone())];
@@ -243,8 +247,7 @@ async fn subscription_paid_by(api: &Api, charge: &Charge) -> Result<Option<Strin
         invoice = payments.into_iter().find_map(|payment| payment.invoice);
     }
     let Some(invoice) = invoice else { return Ok(None) };
-    let invoice: Invoice = api.get(&format!("/invoices/{invoice}"), &[]).await?;
-    Ok(invoice.subscription().map(str::to_owned))
+    api.get(&format!("/invoices/{invoice}"), &[]).await.map(Some)
 }
 
 /// The facts that follow from what was read of a customer, given what was known of it before. Pure: the same of the same,
@@ -367,12 +370,20 @@ impl Reader<'_> {
         let Some(reversals) = &self.read.reversals else {
             return self.before?.withheld.filter(|withheld| self.rules.withhold_for(withheld.cause));
         };
+        let period = self.period(facts);
         let mine = reversals.iter().filter(|reversal| reversal.subscription == self.listed.id);
-        let heeded = mine.map(|reversal| reversal.withheld).filter(|withheld| self.rules.withhold_for(withheld.cause));
+        let mine = mine.map(|Reversal { invoice, withheld, .. }| match period {
+            // Within the second in which what it had paid for began.
+            Some(Period { start, .. }) if withheld.at == start && self.is_latest(invoice) => {
+                Withheld { at: start.plus_micros(1), ..*withheld }
+            }
+            _ => *withheld,
+        });
+        let heeded = mine.filter(|withheld| self.rules.withhold_for(withheld.cause));
         // The latest holds longest; of two at once the dispute is named.
         let is_dispute = |withheld: &Withheld| withheld.cause == WithheldCause::Dispute;
         let withheld = heeded.max_by_key(|withheld| (withheld.at, is_dispute(withheld)))?;
-        let Some(period) = self.period(facts) else { return Some(withheld) };
+        let Some(period) = period else { return Some(withheld) };
         if period.start < withheld.at {
             return Some(withheld);
         }
@@ -386,6 +397,10 @@ impl Reader<'_> {
         let is_paid = self.latest_invoice().is_some_and(|invoice| invoice.is_paid() && invoice.amount_paid > 0);
         let counts = is_paid && facts.status != SubscriptionStatus::Trialing;
         counts.then(|| self.period(facts)).flatten().map(|period| period.start)
+    }
+
+    fn is_latest(&self, invoice: &str) -> bool {
+        self.latest_invoice().is_some_and(|latest| latest.id == invoice)
     }
 
     fn latest_invoice(&self) -> Option<&Invoice> {

@@ -9,6 +9,7 @@ use tollgate_domain::{Account, DAY_US, HOUR_US, MINUTE_US, Subscription, Subscri
 
 use crate::api::objects::{self, Event};
 use crate::event;
+use crate::meters::FOLDED_AFTER_US;
 use crate::stats::{add, count};
 use crate::worker::{Refreshed, stopped};
 use crate::{Billing, BillingError};
@@ -66,7 +67,7 @@ enum Which {
 
 impl Billing {
     /// Takes what Stripe could not deliver into the inbox, reads every billed account afresh, and throws away what was
-    /// heeded long ago.
+    /// heeded long ago and the single steps of what was told of periods that are long over.
     ///
     /// # Errors
     /// Stripe or the store does not answer; what was found until then is kept.
@@ -99,6 +100,19 @@ impl Billing {
             let pruned = self.deps.store.prune_inbox(before).await?;
             swept.pruned += pruned;
             if pruned == 0 {
+                break;
+            }
+        }
+        self.fold_sends().await
+    }
+
+    /// Leaves one row of what was told of each period that is long over.
+    async fn fold_sends(&self) -> Result<(), BillingError> {
+        let ended_before = self.deps.clock.now().plus_micros(-FOLDED_AFTER_US);
+        loop {
+            let Some(fence) = self.fence().await? else { return Ok(()) };
+            let folded = self.deps.store.fold_sends(fence, ended_before).await?;
+            if self.unless_lost(folded).await? == 0 {
                 return Ok(());
             }
         }

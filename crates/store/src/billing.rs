@@ -423,18 +423,24 @@ pub trait Billing: Send + Sync {
     /// Plans sends for use that Stripe has not been told of, in periods that changed since `since`, at most `limit` at a
     /// time, those of periods that are over first; how many it planned. What is given back lowers the next send of its
     /// period; a period never falls below what was planned. A period that has a send that is still pending gets no other:
-    /// at most one is under way, so that whether Stripe has it can be told from its sums. Only of accounts with a
-    /// customer, and only use from their first subscription on: of a period that begins before the earliest
-    /// `created_at` of the account's subscriptions, lines of the ledger from before that are left out; an account that
-    /// never had a subscription is not billed.
+    /// at most one is under way, so that whether Stripe has it can be told from its sums. A period that goes on gets its
+    /// next one once its last is as old as it was when that was planned, `rest_us` microseconds at most; 0 is no rest.
+    /// Only of accounts with a customer, and only use from their first subscription on: of a period that begins before the
+    /// earliest `created_at` of the account's subscriptions, lines of the ledger from before that are left out; an account
+    /// that never had a subscription is not billed. Nor is what was counted elsewhere and imported.
     async fn plan_sends(
         &self,
         fence: Fence,
         billed: &[BilledUse],
         since: Timestamp,
         now: Timestamp,
+        rest_us: i64,
         limit: u32,
     ) -> Result<Fenced<u64>, StoreError>;
+
+    /// Puts what Stripe has of each period that ended before this instant into its last send, of some hundred periods a
+    /// call; how many periods. Their sums stay; what was told when does not.
+    async fn fold_sends(&self, fence: Fence, ended_before: Timestamp) -> Result<Fenced<u64>, StoreError>;
 
     /// Sends that are due, oldest first.
     async fn due_sends(&self, now: Timestamp, limit: u32) -> Result<Vec<MeterSend>, StoreError>;
@@ -495,6 +501,9 @@ pub trait Billing: Send + Sync {
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<(Vec<SumDifference>, Option<AccountId>), StoreError>;
+
+    /// Keeps a line of the audit trail that belongs to no one change.
+    async fn keep_audit(&self, audit: &NewAudit) -> Result<(), StoreError>;
 
     /// Keeps a change to be told, where the store keeps an outbox: one that nothing was written for beside it.
     async fn keep_change(&self, change: &Change, now: Timestamp) -> Result<(), StoreError>;

@@ -105,6 +105,19 @@ impl Stripe {
         self.deliver(true);
     }
 
+    /// The same, and to no other gate any more.
+    ///
+    /// # Panics
+    /// When the stand-in refuses.
+    pub fn deliver_only_to(&self, gate: &Gate) {
+        let listed = self.fake.call("GET", "/v1/webhook_endpoints", &[("limit", "100")]).expect("a list");
+        for endpoint in listed["data"].as_array().expect("a list") {
+            let path = format!("/v1/webhook_endpoints/{}", endpoint["id"].as_str().expect("an id"));
+            self.fake.call("DELETE", &path, &[]).expect("it is taken away");
+        }
+        self.deliver_to(gate);
+    }
+
     /// The same through the gateway's listener, as Stripe reaches it from outside.
     pub fn deliver_through(&self, gate: &Gate) {
         self.fake.add_endpoint(&format!("http://{}/tollgate/stripe/webhook", gate.address()), &["*"]);

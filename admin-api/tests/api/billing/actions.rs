@@ -119,6 +119,34 @@ async fn a_subscription_is_ended_resumed_and_ended_at_once() {
 }
 
 #[tokio::test]
+async fn who_is_banned_sees_and_ends_what_it_pays_for_and_nothing_else() {
+    let plane = Plane::selling().await;
+    let ada = ada(&plane).await;
+    let paid = plane.subscribe(&ada.account, "ada@example.com", "price_pro").await;
+    plane.operator("POST", "/accounts/ada@example.com/ban", None).await.expect(200);
+    // A new session too: the one from before may have ended.
+    for who in [&ada, &plane.sign_in("ada@example.com").await] {
+        plane.customer("/v1/me", &who.headers()).await.problem(403, "account_disabled");
+        plane.customer("/v1/keys", &who.headers()).await.problem(403, "account_disabled");
+        for path in ["/checkout", "/change", "/reactivate"] {
+            let body = if path == "/reactivate" { json!({}) } else { json!({ "plan": "team" }) };
+            plane.bill(who, path, &body).await.problem(403, "account_disabled");
+        }
+        let shown = plane.billing_of(who).await;
+        assert_eq!((&shown["has_access"], &shown["may_claim_key"]), (&json!(false), &json!(false)), "{shown}");
+        assert_eq!(shown["subscriptions"][0]["id"], paid.subscription, "{shown}");
+        plane.bill(who, "/portal", &json!({})).await.expect(200);
+    }
+    let [cookie, csrf] = ada.headers();
+    let headers = [cookie, csrf, ("idempotency-key", "end-it")];
+    let body = json!({ "at": "now" });
+    for _ in 0..2 {
+        let ended = plane.call("POST", "/v1/billing/cancel", Some(&body), &headers).await.expect(200);
+        assert_eq!(ended["status"], "canceled", "{ended}");
+    }
+}
+
+#[tokio::test]
 async fn a_change_charges_first_and_a_declined_card_changes_nothing() {
     let plane = Plane::selling().await;
     let ada = ada(&plane).await;

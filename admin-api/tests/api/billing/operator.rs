@@ -116,7 +116,13 @@ async fn books_that_agree_are_clean_and_a_missed_change_is_found_and_mended() {
     let of_facts = of_facts.unwrap_or_else(|| panic!("{found:#}"));
     assert_eq!((&of_facts["account"], &of_facts["mending"]), (&json!(ada.account), &json!("left")));
     assert_eq!(plane.billing_of(&ada).await["plan"], "pro", "it was only looked for");
+    let trail = async || {
+        let trail = plane.get("/audit").await.expect(200)["items"].as_array().expect("a list").clone();
+        trail.iter().filter(|line| line["action"] == "billing.reconcile").count()
+    };
+    assert_eq!(trail().await, 0, "looking is no change");
     let mended = compare(true).await;
+    assert_eq!(trail().await, 1);
     assert!(mended["mended"].as_u64().is_some_and(|mended| mended > 0), "{mended:#}");
     plane.shop().billing.work_once().await.expect("it works");
     assert_eq!(plane.billing_of(&ada).await["plan"], "free");

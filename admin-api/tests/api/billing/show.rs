@@ -89,3 +89,30 @@ async fn without_stripe_it_tells_the_plan_and_that_nothing_is_sold() {
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("[billing.stripe]")), "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_pages_that_checkout_leads_back_to_show_what_holds_and_what_is_sold() {
+    let plane = Plane::selling().await;
+    let text = async |path: &str, headers: &[(&str, &str)]| {
+        let page = plane.customer(path, headers).await;
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
+        assert!(page.header("content-security-policy").contains("default-src 'none'"), "{path}");
+        page.expect(200).as_str().expect("a page").to_owned()
+    };
+    let unknown = text("/account/billing?session=cs_test_1", &[]).await;
+    assert!(unknown.contains("Sign in") && unknown.contains("as soon as Stripe has confirmed"), "{unknown}");
+    let ada = plane.sign_in("a'da&co@example.com").await;
+    let before = text("/account/billing", &ada.headers()).await;
+    assert!(before.contains("a&#39;da&amp;co@example.com") && before.contains("on <b>free</b>"), "{before}");
+    assert!(before.contains("no access"), "{before}");
+    plane.subscribe(&ada.account, "a'da&co@example.com", "price_pro").await;
+    let after = text("/account/billing", &ada.headers()).await;
+    assert!(after.contains("on <b>Pro</b>") && !after.contains("no access"), "{after}");
+
+    let pricing = text("/pricing", &[]).await;
+    assert!(pricing.contains("<b>Pro</b>, 29 USD/month") && pricing.contains("<b>team</b>"), "{pricing}");
+    assert!(!pricing.contains("free") && pricing.contains("nothing was charged"), "{pricing}");
+    let without = Plane::start().await;
+    let nothing = without.customer("/pricing", &[]).await.expect(200);
+    assert!(nothing.as_str().expect("a page").contains("Nothing is sold here"), "{nothing}");
+}

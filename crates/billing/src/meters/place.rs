@@ -17,6 +17,9 @@ const AGAIN_US: i64 = 15 * SECOND_US;
 /// The longest wait after a failed attempt.
 const AGAIN_US_MAX: i64 = 30 * MINUTE_US;
 
+/// How long after a period's end nothing of it can be told any more, nor is anything of it in doubt.
+pub(crate) const FOLDED_AFTER_US: i64 = 40 * DAY_US;
+
 /// Where a send can be put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {

@@ -342,7 +342,7 @@ async fn units_that_the_limiter_lacks_are_told_to_it() {
     limiter.0.lock().expect("free").insert(accounts[0].id, 3);
     let report = books.compare_with(true, &limiter).await;
     assert_eq!(kinds(&report), [DifferenceKind::LimiterUse], "{report:#?}");
-    let heard = books.heard.0.lock().expect("free").clone();
+    let heard = books.heard.all();
     let told = heard.into_iter().rev().find_map(|change| match change {
         Change::Usage { account, units, .. } => Some((account, units)),
         Change::Key(_) | Change::Account(_) => None,

@@ -242,6 +242,7 @@ fn withheld(differs: &Value, reversals: &[(WithheldCause, i64)], rules: Rules) -
     let mut read = read_of(&[listed(differs)]);
     let reversal = |(cause, secs): &(WithheldCause, i64)| Reversal {
         subscription: "sub_1".into(),
+        invoice: "in_0".into(),
         withheld: Withheld { at: at(*secs), cause: *cause },
     };
     read.reversals = Some(reversals.iter().map(reversal).collect());
@@ -283,6 +284,20 @@ fn a_payment_taken_back_withholds_until_a_later_period_is_paid() {
     assert_eq!(withheld(&json!({}), &both, only_refunds), held(Refund, START + 9));
 }
 
+/// Stripe's clock has whole seconds: what was bought and taken back within one is withheld, and a later period is not for
+/// the sake of an earlier one's payment.
+#[test]
+fn within_the_second_in_which_a_period_begins_it_counts_what_was_paid() {
+    for (invoice, cause, expected) in [("in_1", WithheldCause::Refund, true), ("in_0", WithheldCause::Dispute, false)] {
+        let mut read = read_of(&[listed(&json!({}))]);
+        let withheld = Withheld { at: at(START), cause };
+        read.reversals = Some(vec![Reversal { subscription: "sub_1".into(), invoice: invoice.into(), withheld }]);
+        let (subscription, _) = one(&read, &[], HEED_BOTH);
+        assert_eq!(subscription.withheld.map(|withheld| withheld.cause), expected.then_some(cause), "{invoice}");
+        assert_eq!(subscription.gives(&plans(), at(START + 1)).is_err(), expected, "{invoice}");
+    }
+}
+
 #[test]
 fn what_is_withheld_gives_nothing_and_nothing_more() {
     let plans = plans();
@@ -290,6 +305,7 @@ fn what_is_withheld_gives_nothing_and_nothing_more() {
     let mut read = read_of(&[listed(&json!({})), listed(&json!({ "id": "sub_2" }))]);
     read.reversals = Some(vec![Reversal {
         subscription: "sub_1".into(),
+        invoice: "in_0".into(),
         withheld: Withheld { at: at(reversal[0].1), cause: reversal[0].0 },
     }]);
     let facts = facts(&read, &[], &plans, HEED_BOTH);

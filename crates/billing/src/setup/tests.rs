@@ -6,7 +6,8 @@ use tollgate_fake_stripe::{FakeConfig, FakeStripe, FaultKind, Interval, NewPrice
 
 use super::*;
 use crate::EVENT_KINDS;
-use crate::actions::tests::harness::{BASE, plan as plan_row, settings};
+use crate::actions::tests::harness::plan as plan_row;
+use crate::testing::{BASE, settings};
 
 struct Bench {
     fake: FakeStripe,

@@ -19,6 +19,12 @@ const LIMITS: [&str; 2] = ["rate_scope", "enforce"];
 /// Stands for the secret that routes with tokens need to be read, and that no comparison asks for.
 const SOME_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
+/// Stand for what `[billing.stripe]` needs to be read, of which only the grace decides.
+const SOME_STRIPE: &str = r#"
+gateway = { public_url = "http://127.0.0.1" }
+billing.stripe = { secret_key = "sk_test_0123456789abcdef", webhook_secrets = ["whsec_0123456789abcdef"], livemode = false }
+"#;
+
 /// One side of a comparison.
 #[derive(Clone, Debug)]
 pub(crate) struct Side {
@@ -70,6 +76,14 @@ impl Side {
             let jwt = Table::from_iter([("secret".to_owned(), SOME_SECRET.into())]);
             kept.insert("auth".to_owned(), Table::from_iter([("jwt".to_owned(), jwt.into())]).into());
         }
+        if let Some(grace) = table.get("billing").and_then(|billing| billing.get("stripe")?.get("grace")) {
+            let mut some: Table = SOME_STRIPE.parse().context("what stands for [billing.stripe]")?;
+            if let Some(stripe) = some.get_mut("billing").and_then(|billing| billing.get_mut("stripe")?.as_table_mut())
+            {
+                stripe.insert("grace".to_owned(), grace.clone());
+            }
+            kept.extend(some);
+        }
         let loaded = tollgate_config::parse(&kept.to_string(), Path::new(name), environment);
         Ok(Self::of(loaded.with_context(|| format!("the plans and routes of {name}"))?.config))
     }
@@ -82,6 +96,12 @@ mod tests {
     #[test]
     fn what_a_process_shows_reads_back_without_its_secrets() {
         let text = r#"
+            [gateway]
+            public_url = "https://api.example.com"
+            [billing.stripe]
+            secret_key = "sk_live_0123456789abcdef0123456789abcdef"
+            webhook_secrets = ["whsec_0123456789abcdef0123456789abcdef"]
+            grace = "36h"
             [admin]
             token = "0123456789abcdef0123456789abcdef"
             [auth.jwt]
@@ -114,6 +134,7 @@ mod tests {
         assert!(!shown.contains("0123456789abcdef"), "{shown}");
         let side = Side::of_text(&shown, "the configuration in force", &environment).expect("readable");
         assert_eq!(side.policy, loaded.config.policy);
+        assert_eq!(side.policy.plans.grace_us(), 36 * tollgate_domain::HOUR_US);
         assert!(side.rates_per_key && side.enforces);
     }
 

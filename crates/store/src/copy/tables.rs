@@ -271,6 +271,7 @@ pub(super) const TABLES: [Table; 19] = [
             ("period_end_us", Int),
             ("number", Int),
             ("units", Int),
+            ("planned", Int),
             ("at_us", Int),
             ("created_at_us", Int),
             ("state", Text),

@@ -25,6 +25,7 @@ const SENDS: Insert = Insert {
         ("period_end_us", Kind::Int),
         ("number", Kind::Int),
         ("units", Kind::Int),
+        ("planned", Kind::Int),
         ("at_us", Kind::Int),
         ("created_at_us", Kind::Int),
         ("state", Kind::Text),
@@ -37,21 +38,33 @@ const SENDS: Insert = Insert {
 /// The digits of a send's identifier: with its prefix far below the 100 characters that Stripe takes.
 const IDENTIFIER_DIGITS: usize = 40;
 
-/// One figure of all the sends of a period `c`.
+/// One figure of all the sends of a period `c`, or of those that are chosen.
 macro_rules! of_sends {
     ($figure:literal) => {
+        of_sends!($figure, "")
+    };
+    ($figure:literal, $which:literal) => {
         concat!(
             "(SELECT ",
             $figure,
             " FROM meter_sends s WHERE s.account = c.account AND s.meter = c.meter \
-             AND s.period_start_us = c.period_start_us AND s.period_end_us = c.period_end_us)"
+             AND s.period_start_us = c.period_start_us AND s.period_end_us = c.period_end_us",
+            $which,
+            ")"
         )
     };
 }
 
+/// A column of the last send of a period `c`.
+macro_rules! of_last {
+    ($column:literal) => {
+        of_sends!($column, " ORDER BY s.number DESC LIMIT 1")
+    };
+}
+
 /// The periods of billed accounts that changed since `$1`, with what ledger and sends say of each. The figures are of all
-/// of a period, not only of what changed. `unbilled` is what was used in it before the first subscription was made; an
-/// event may have happened 35 days before the period that it was reported in.
+/// of a period, not only of what changed. `unbilled` is what was counted elsewhere and imported, and what was used before
+/// the first subscription was made; an event may have happened 35 days before the period that it was reported in.
 macro_rules! changed {
     ($figures:expr, $after:literal) => {
         concat!(
@@ -66,9 +79,10 @@ macro_rules! changed {
              (SELECT CAST(COALESCE(SUM(l.units_charged - l.units_refunded), 0) AS BIGINT) FROM usage_lines l \
              WHERE l.account = c.account AND l.at_us >= c.period_start_us - 3110400000000 \
              AND l.at_us < a.billed_since_us AND l.meter = c.meter AND l.period_start_us = c.period_start_us \
-             AND l.period_end_us = c.period_end_us AND l.kind <> 'opening') ELSE 0 END AS unbilled, ",
-            of_sends!("CAST(COALESCE(SUM(s.units), 0) AS BIGINT)"),
-            " AS planned, ",
+             AND l.period_end_us = c.period_end_us AND l.kind NOT IN ('opening', 'imported')) ELSE 0 END + \
+             (SELECT CAST(COALESCE(SUM(i.units_charged - i.units_refunded), 0) AS BIGINT) FROM usage_lines i \
+             WHERE i.account = c.account AND i.meter = c.meter AND i.period_start_us = c.period_start_us \
+             AND i.period_end_us = c.period_end_us AND i.kind = 'imported') AS unbilled, ",
             $figures,
             " FROM (SELECT account, meter, period_start_us, period_end_us, MAX(newest_us) AS newest_us \
              FROM usage_periods WHERE newest_us >= $1 AND meter IN {list}",
@@ -79,14 +93,22 @@ macro_rules! changed {
     };
 }
 
-/// What Stripe was not told of. A period of which a send is under way is left alone.
+/// What Stripe was not told of. A period of which a send is under way is left alone, and so is one that goes on and of
+/// which the last send is not as long ago as sends of it have been made, nor `$4`.
 pub(crate) const UNTOLD: &str = concat!(
     "SELECT * FROM (",
     changed!(
         concat!(
-            of_sends!("COUNT(*)"),
-            " AS number, ",
-            of_sends!("CAST(COALESCE(SUM(CASE WHEN s.state = 'pending' THEN 1 END), 0) AS BIGINT)"),
+            "COALESCE(",
+            of_last!("s.planned"),
+            ", 0) AS planned, COALESCE(",
+            of_last!("s.number"),
+            " + 1, 0) AS number, ",
+            of_sends!("s.created_at_us", " ORDER BY s.number LIMIT 1"),
+            " AS first_us, ",
+            of_last!("s.created_at_us"),
+            " AS last_us, ",
+            of_sends!("COUNT(*)", " AND s.state = 'pending'"),
             " AS pending, (SELECT MAX(o.opened_us) FROM period_openings o \
              WHERE o.account = c.account AND o.meter = c.meter AND o.period_start_us = c.period_start_us \
              AND o.period_end_us = c.period_end_us) AS opened_us"
@@ -94,12 +116,16 @@ pub(crate) const UNTOLD: &str = concat!(
         ""
     ),
     ") AS known WHERE pending = 0 AND used + opened > planned AND used + opened - unbilled > planned \
+     AND (number = 0 OR period_end_us <= $3 \
+     OR $3 - last_us >= CASE WHEN last_us - first_us < $4 THEN last_us - first_us ELSE $4 END) \
      ORDER BY CASE WHEN period_end_us <= $3 THEN 0 ELSE 1 END, newest_us, account, meter, period_start_us, \
      period_end_us LIMIT $2"
 );
 pub(crate) const PERIODS: &str = concat!(
     changed!(
         concat!(
+            of_sends!("CAST(COALESCE(SUM(s.units), 0) AS BIGINT)"),
+            " AS planned, ",
             of_sends!("CAST(COALESCE(SUM(CASE WHEN s.state = 'sent' THEN s.units END), 0) AS BIGINT)"),
             " AS sent, ",
             of_sends!("CAST(COALESCE(SUM(CASE WHEN s.state = 'failed' THEN s.units END), 0) AS BIGINT)"),
@@ -126,8 +152,10 @@ struct Untold {
     units: i64,
     /// How many of them were used before a later period was opened, and when it was.
     before_opening: Option<(i64, Timestamp)>,
-    /// Sends that there are.
-    sends: i64,
+    /// The number of its next send.
+    number: i64,
+    /// Units in all its sends.
+    planned: i64,
 }
 
 /// Plans a send for each period of which Stripe was told too little; how many.
@@ -136,6 +164,7 @@ pub(super) async fn plan(
     billed: &[BilledUse],
     since: Timestamp,
     now: Timestamp,
+    rest_us: i64,
     limit: u32,
 ) -> Result<u64, StoreError> {
     if billed.is_empty() {
@@ -145,6 +174,7 @@ pub(super) async fn plan(
         .bind(since.as_micros())
         .bind(i64::from(limit))
         .bind(now.as_micros())
+        .bind(rest_us)
         .bind_list(meters(billed))
         .fetch_all(connection)
         .await?;
@@ -160,7 +190,8 @@ pub(super) async fn plan(
 
 fn untold(row: &Row) -> Result<Untold, StoreError> {
     let fields = Fields::of("usage_periods", &["account", "meter", "period_start_us", "period_end_us"], row);
-    let planned_or_free = fields.get::<i64>("planned")? + fields.get::<i64>("unbilled")?;
+    let planned: i64 = fields.get("planned")?;
+    let planned_or_free = planned + fields.get::<i64>("unbilled")?;
     let opened: i64 = fields.get("opened")?;
     let opened_at = fields.timestamp_optional("opened_us")?;
     Ok(Untold {
@@ -171,7 +202,8 @@ fn untold(row: &Row) -> Result<Untold, StoreError> {
         newest: fields.timestamp("newest_us")?,
         units: fields.get::<i64>("used")? + opened - planned_or_free,
         before_opening: opened_at.map(|at| (opened - planned_or_free, at)),
-        sends: fields.get("number")?,
+        number: fields.get("number")?,
+        planned,
     })
 }
 
@@ -199,8 +231,9 @@ fn values(untold: &Untold, event_name: &str, now: Timestamp) -> Vec<Value> {
         event_name.into(),
         untold.period.start.as_micros().into(),
         untold.period.end.as_micros().into(),
-        untold.sends.into(),
+        untold.number.into(),
         units.into(),
+        (untold.planned + units).into(),
         at.as_micros().into(),
         now.as_micros().into(),
         SendState::Pending.as_str().into(),
@@ -211,9 +244,9 @@ fn values(untold: &Untold, event_name: &str, now: Timestamp) -> Vec<Value> {
 
 /// What lets Stripe count a send once: the same for the same send, whoever plans it.
 fn identifier(untold: &Untold) -> String {
-    let Untold { account, meter, period, sends, .. } = untold;
+    let Untold { account, meter, period, number, .. } = untold;
     let (start, end) = (period.start.as_micros(), period.end.as_micros());
-    let of = format!("{account}|{}|{start}|{end}|{sends}", meter_column(meter.as_ref()));
+    let of = format!("{account}|{}|{start}|{end}|{number}", meter_column(meter.as_ref()));
     let mut identifier = String::from("tg_");
     for byte in &Sha256::digest(of)[..IDENTIFIER_DIGITS / 2] {
         write!(identifier, "{byte:02x}").expect("a string takes every text");

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use tollgate_domain::{Account, AccountId, MeterName, Period, PlanTable, Timestamp};
 
 use super::{
-    Backend, Connection, Mode, SqlStore, apply, batches, billed, differences, in_transaction, inbox, leases,
+    Backend, Connection, Mode, SqlStore, apply, audit, batches, billed, differences, in_transaction, inbox, leases,
     meter_sends, outbox, subscriptions,
 };
 use crate::billing::{
@@ -127,10 +127,17 @@ impl<B: Backend> Billing for SqlStore<B> {
         billed: &[BilledUse],
         since: Timestamp,
         now: Timestamp,
+        rest_us: i64,
         limit: u32,
     ) -> Result<Fenced<u64>, StoreError> {
         in_transaction!(self, |connection| fenced(connection, fence, async |connection| {
-            billed::plan(connection, billed, since, now, limit).await
+            billed::plan(connection, billed, since, now, rest_us, limit).await
+        }))
+    }
+
+    async fn fold_sends(&self, fence: Fence, ended_before: Timestamp) -> Result<Fenced<u64>, StoreError> {
+        in_transaction!(self, |connection| fenced(connection, fence, async |connection| {
+            meter_sends::fold(connection, ended_before).await
         }))
     }
 
@@ -205,6 +212,10 @@ impl<B: Backend> Billing for SqlStore<B> {
     ) -> Result<(Vec<SumDifference>, Option<AccountId>), StoreError> {
         let mut connection = self.backend.begin(Mode::Snapshot).await?;
         differences::between_lines_and_sums(&mut connection, hours_since, after, limit).await
+    }
+
+    async fn keep_audit(&self, line: &NewAudit) -> Result<(), StoreError> {
+        in_transaction!(self, |connection| audit::append(connection, line, None, None))
     }
 
     async fn keep_change(&self, change: &Change, now: Timestamp) -> Result<(), StoreError> {

@@ -132,6 +132,45 @@ pub(super) async fn between(
     })
 }
 
+/// Periods that are folded in one transaction.
+const FOLDED: i64 = 200;
+
+pub(crate) const TO_FOLD: &str = "SELECT account, meter, period_start_us, period_end_us, MAX(number) AS last_number, \
+    CAST(SUM(units) AS BIGINT) AS units FROM meter_sends WHERE period_end_us < $1 AND state = 'sent' \
+    GROUP BY period_end_us, account, meter, period_start_us HAVING COUNT(*) > 1 LIMIT $2";
+
+/// Puts the units of all that Stripe has of a period into the last of those sends, and throws the others away.
+pub(super) async fn fold(connection: &mut Connection, ended_before: Timestamp) -> Result<u64, StoreError> {
+    let rows = query(TO_FOLD).bind(ended_before.as_micros()).bind(FOLDED).fetch_all(connection).await?;
+    for row in &rows {
+        let fields = Fields::of("meter_sends", &["account", "meter", "period_start_us", "period_end_us"], row);
+        for (statement, units) in [
+            (
+                "UPDATE meter_sends SET units = $6 WHERE account = $1 AND meter = $2 AND period_start_us = $3 \
+                 AND period_end_us = $4 AND number = $5",
+                Some(fields.get::<i64>("units")?),
+            ),
+            (
+                "DELETE FROM meter_sends WHERE account = $1 AND meter = $2 AND period_start_us = $3 \
+                 AND period_end_us = $4 AND number < $5 AND state = 'sent'",
+                None,
+            ),
+        ] {
+            let mut asked = query(statement)
+                .bind(fields.get::<String>("account")?)
+                .bind(fields.get::<String>("meter")?)
+                .bind(fields.get::<i64>("period_start_us")?)
+                .bind(fields.get::<i64>("period_end_us")?)
+                .bind(fields.get::<i64>("last_number")?);
+            if let Some(units) = units {
+                asked = asked.bind(units);
+            }
+            asked.execute(connection).await?;
+        }
+    }
+    Ok(rows.len() as u64)
+}
+
 fn send(row: &Row) -> Result<MeterSend, StoreError> {
     let fields = Fields::of("meter_sends", &["identifier"], row);
     Ok(MeterSend {

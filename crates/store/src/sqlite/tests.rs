@@ -123,7 +123,7 @@ const REST: [Case; 20] = [
 ];
 
 /// What billing asks.
-const BILLING: [Case; 18] = [
+const BILLING: [Case; 19] = [
     (inbox::DUE, &["SEARCH webhook_inbox USING INDEX webhook_inbox_due (due_us<?)"]),
     (inbox::DUE_OF, &["SEARCH webhook_inbox USING INDEX webhook_inbox_due_subject (subject=? AND due_us<?)"]),
     (inbox::PENDING, &[]),
@@ -144,9 +144,14 @@ const BILLING: [Case; 18] = [
             "SEARCH u USING INDEX sqlite_autoindex_usage_periods_1 \
              (account=? AND meter=? AND period_start_us=? AND period_end_us=?)",
             "SEARCH l USING INDEX usage_lines_account (account=? AND at_us>? AND at_us<?)",
+            "SEARCH i USING INDEX usage_lines_imported (account=? AND meter=? AND period_start_us=? AND period_end_us=?)",
+            "SEARCH s USING INDEX meter_sends_number (account=? AND meter=? AND period_start_us=? AND period_end_us=?)",
+            "SEARCH s USING COVERING INDEX meter_sends_pending \
+             (account=? AND meter=? AND period_start_us=? AND period_end_us=?)",
         ],
     ),
     (billed::PERIODS, &["SEARCH a USING INDEX sqlite_autoindex_accounts_1 (id=?)"]),
+    (meter_sends::TO_FOLD, &["SEARCH meter_sends USING INDEX meter_sends_ended (period_end_us<?)"]),
     (meter_sends::DUE, &["SEARCH meter_sends USING INDEX meter_sends_due (due_us<?)"]),
     (meter_sends::OF_PERIOD, &[]),
     (

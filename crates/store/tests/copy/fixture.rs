@@ -207,7 +207,7 @@ async fn fill_with_billing(store: &dyn AdminStore) {
     }
     let billed = [BilledUse { meter: None, event_name: "api_calls".into() }];
     for expected in [1, 2] {
-        let planned = store.plan_sends(fence, &billed, Timestamp::EPOCH, now, 10).await.expect("the store answers");
+        let planned = store.plan_sends(fence, &billed, Timestamp::EPOCH, now, 0, 10).await.expect("the store answers");
         assert_eq!(planned, Fenced::Done(expected));
         let due = store.due_sends(now, 10).await.expect("the store answers");
         let tries: Vec<_> = due.iter().map(|send| (send.identifier.clone(), send.at)).collect();

@@ -156,7 +156,11 @@ impl Model<'_> {
     }
 
     async fn plan(&self, limit: u32) -> u64 {
-        match self.store.plan_sends(self.fence, &billed(), day(-99), self.now, limit).await.expect("the store answers")
+        match self
+            .store
+            .plan_sends(self.fence, &billed(), day(-99), self.now, 0, limit)
+            .await
+            .expect("the store answers")
         {
             Fenced::Done(planned) => planned,
             Fenced::Lost => panic!("the lease is held"),

@@ -5,16 +5,21 @@ use std::sync::Arc;
 
 use tollgate_domain::{MeterName, Period, SECOND_US, Timestamp, UsageBatch};
 use tollgate_store::{
-    AdminStore, BILLING_LEASE, BilledPeriod, BilledUse, Billing, Credit, Fence, Fenced, MeterSend, NewAudit,
-    SendOutcome, SendState, SentUse, UsageEvent,
+    AdminStore, BILLING_LEASE, BilledPeriod, BilledUse, Billing, Credit, Fence, Fenced, ImportedKey, MeterSend,
+    NewAudit, SendOutcome, SendState, SentUse, UsageEvent,
 };
 
-use crate::fixture::{account_id, april, at, audit, calls, event, make_account, march, meter, node, store_new};
-use crate::stripe::{day, facts, fence, paid, subscription, take, thirty_days_from};
+use crate::fixture::{
+    account_id, april, at, audit, calls, event, hash, key_id, make_account, march, meter, node, store_new,
+};
+use crate::stripe::{day, facts, fence, paid, plans, subscription, take, thirty_days_from};
 
 crate::backend::on_every_backend! {
     use_is_planned_once,
     use_before_the_first_subscription_is_not_billed,
+    what_was_imported_is_not_billed,
+    a_period_that_goes_on_rests_between_sends,
+    of_a_period_that_is_long_over_one_send_is_left,
     who_has_no_subscription_is_not_billed,
     what_is_given_back_lowers_the_next_send,
     what_an_opening_gave_back_is_billed_before_it,
@@ -64,7 +69,11 @@ async fn call(store: &dyn AdminStore, account: u8, at: Timestamp, period: Period
 }
 
 async fn plan(store: &dyn Billing, fence: Fence, now: Timestamp) -> u64 {
-    match store.plan_sends(fence, &billed(), ever(), now, 100).await.expect("the store answers") {
+    plan_resting(store, fence, now, 0).await
+}
+
+async fn plan_resting(store: &dyn Billing, fence: Fence, now: Timestamp, rest_us: i64) -> u64 {
+    match store.plan_sends(fence, &billed(), ever(), now, rest_us, 100).await.expect("the store answers") {
         Fenced::Done(planned) => planned,
         Fenced::Lost => panic!("the lease is held"),
     }
@@ -157,6 +166,96 @@ async fn use_before_the_first_subscription_is_not_billed(store: Arc<dyn AdminSto
     assert_eq!(periods(&*store).await[0].ledger, 7);
 }
 
+async fn what_was_imported_is_not_billed(store: Arc<dyn AdminStore>) {
+    let fence = subscribed(&*store, 1).await;
+    let opened = thirty_days_from(0);
+    call(&*store, 1, at(50), opened, 30).await;
+    // Into the period that is paid for, after it began.
+    let key = ImportedKey {
+        id: key_id(1),
+        hash: hash(1),
+        email: "owner1@example.com".into(),
+        account_id_if_new: account_id(2),
+        plan: None,
+        name: None,
+        revoked: false,
+        cap: None,
+        used: 1_000,
+        cycle_start: None,
+        expires_at: None,
+    };
+    let report = store.import_keys(&[key], &plans(), at(60), &audit("keys.import")).await.expect("the store answers");
+    assert_eq!((report.keys_created, report.accounts_created), (1, 0));
+    let used = store.used(account_id(1), None, opened).await.expect("the store answers");
+    assert_eq!(used, 1_030, "it counts in the quota");
+    assert_eq!(plan(&*store, fence, at(70)).await, 1);
+    assert_eq!(units(&*store, 1, opened).await, [30]);
+    let known = periods(&*store).await;
+    assert_eq!((known[0].ledger, known[0].planned), (30, 30));
+    send_all(&*store, fence, at(80)).await;
+    call(&*store, 1, at(90), opened, 5).await;
+    assert_eq!(plan(&*store, fence, at(100)).await, 1);
+    assert_eq!(units(&*store, 1, opened).await, [30, 5]);
+}
+
+/// The first use is told at once, what follows at ever longer intervals, and what is left when the period ends at once.
+async fn a_period_that_goes_on_rests_between_sends(store: Arc<dyn AdminStore>) {
+    const MINUTE: i64 = 60;
+    let fence = subscribed(&*store, 1).await;
+    let period = Period { start: at(0), end: at(102 * MINUTE) };
+    let mut planned_at = Vec::new();
+    for minute in 1..=103 {
+        let now = at(minute * MINUTE);
+        if minute < 102 {
+            call(&*store, 1, now, period, 1).await;
+        }
+        if plan_resting(&*store, fence, now, 5 * MINUTE * SECOND_US).await == 1 {
+            planned_at.push(minute);
+        }
+        send_all(&*store, fence, now).await;
+    }
+    assert_eq!(
+        planned_at,
+        [1, 2, 3, 5, 9, 14, 19, 24, 29, 34, 39, 44, 49, 54, 59, 64, 69, 74, 79, 84, 89, 94, 99, 102]
+    );
+    assert_eq!(units(&*store, 1, period).await.iter().sum::<u64>(), 101, "all of it was told");
+}
+
+async fn of_a_period_that_is_long_over_one_send_is_left(store: Arc<dyn AdminStore>) {
+    let fence = subscribed(&*store, 2).await;
+    let (over, open) = (Period { start: day(0), end: day(5) }, Period { start: day(5), end: day(35) });
+    for (day_of, account, period, count) in
+        [(1, 1, over, 10), (2, 1, over, 20), (3, 1, over, 5), (3, 2, over, 7), (6, 1, open, 1), (7, 1, open, 2)]
+    {
+        call(&*store, account, day(day_of), period, count).await;
+        assert_eq!(plan(&*store, fence, day(day_of)).await, 1);
+        if count != 5 {
+            send_all(&*store, fence, day(day_of)).await;
+            continue;
+        }
+        let [.., failed] = &*sends(&*store, account, None, period).await else { panic!("it was planned") };
+        let outcome = SendOutcome::Failed { note: "no such meter".into() };
+        settle(&*store, fence, &failed.identifier, outcome, day(day_of)).await;
+    }
+    let before = periods(&*store).await;
+    let fold = async |ended_before| store.fold_sends(fence, ended_before).await.expect("the store answers");
+    assert_eq!(fold(over.end).await, Fenced::Done(0), "it ended then, not before");
+    assert_eq!(fold(day(6)).await, Fenced::Done(1), "of the other account there is one");
+    assert_eq!(fold(day(6)).await, Fenced::Done(0));
+    assert_eq!(units(&*store, 1, over).await, [30, 5], "what was given up stays to be seen");
+    assert_eq!(units(&*store, 2, over).await, [7]);
+    assert_eq!(units(&*store, 1, open).await, [1, 2]);
+    assert_eq!(periods(&*store).await, before, "the sums are the same");
+    // What comes late is told apart from all that ever was.
+    let known: BTreeSet<_> = sends(&*store, 1, None, over).await.into_iter().map(|send| send.identifier).collect();
+    call(&*store, 1, day(8), over, 3).await;
+    assert_eq!(plan(&*store, fence, day(8)).await, 1);
+    let now = sends(&*store, 1, None, over).await;
+    assert_eq!(now.iter().map(|send| send.units).collect::<Vec<_>>(), [30, 5, 3]);
+    assert!(!known.contains(&now[2].identifier), "{now:?}");
+    assert_eq!(store.fold_sends(Fence(fence.0 - 1), day(6)).await.expect("the store answers"), Fenced::Lost);
+}
+
 async fn who_has_no_subscription_is_not_billed(store: Arc<dyn AdminStore>) {
     let fence = fence(&*store).await;
     for number in 1..=2 {
@@ -236,7 +335,7 @@ async fn periods_that_are_over_come_first_and_few_at_a_time(store: Arc<dyn Admin
     call(&*store, 4, day(5), ended, 1).await;
     let mut planned = Vec::new();
     for _ in 0..4 {
-        let done = store.plan_sends(fence, &billed(), ever(), day(7), 2).await.expect("the store answers");
+        let done = store.plan_sends(fence, &billed(), ever(), day(7), 0, 2).await.expect("the store answers");
         let due = store.due_sends(day(7), 100).await.expect("the store answers");
         planned.push((done, due.iter().filter(|send| send.period == ended).count(), due.len()));
     }
@@ -249,11 +348,11 @@ async fn only_what_is_billed_and_changed_is_planned(store: Arc<dyn AdminStore>) 
     let period = thirty_days_from(0);
     call(&*store, 1, day(1), period, 1).await;
     call(&*store, 2, day(3), period, 2).await;
-    let planned = store.plan_sends(fence, &[], ever(), day(4), 100).await.expect("the store answers");
+    let planned = store.plan_sends(fence, &[], ever(), day(4), 0, 100).await.expect("the store answers");
     assert_eq!(planned, Fenced::Done(0), "nothing is billed");
-    let planned = store.plan_sends(fence, &billed()[1..], ever(), day(4), 100).await.expect("the store answers");
+    let planned = store.plan_sends(fence, &billed()[1..], ever(), day(4), 0, 100).await.expect("the store answers");
     assert_eq!(planned, Fenced::Done(0), "tokens alone are billed");
-    let planned = store.plan_sends(fence, &billed(), day(2), day(4), 100).await.expect("the store answers");
+    let planned = store.plan_sends(fence, &billed(), day(2), day(4), 0, 100).await.expect("the store answers");
     assert_eq!(planned, Fenced::Done(1));
     assert_eq!((units(&*store, 1, period).await, units(&*store, 2, period).await), (vec![], vec![2]));
     let listed = store.billed_periods(&billed(), day(2), None, 100).await.expect("the store answers").items;
@@ -402,7 +501,7 @@ async fn nothing_is_written_without_the_lease(store: Arc<dyn AdminStore>) {
     let sent = [(identifier.clone(), SendOutcome::Sent)];
     assert_eq!(store.settle_sends(first, &sent, at(80)).await.expect("the store answers"), Fenced::Lost);
     assert_eq!(store.note_tries(first, &[(identifier, at(1))], at(80)).await.expect("it answers"), Fenced::Lost);
-    assert_eq!(store.plan_sends(first, &billed(), ever(), at(80), 10).await.expect("it answers"), Fenced::Lost);
+    assert_eq!(store.plan_sends(first, &billed(), ever(), at(80), 0, 10).await.expect("it answers"), Fenced::Lost);
     assert_eq!(sends(&*store, 1, None, period).await, before);
 }
 
@@ -447,7 +546,7 @@ async fn planners_that_overlap_plan_nothing_twice(store: Arc<dyn AdminStore>) {
                 };
                 return store.store_batch(&batch).await.map(|_| 0);
             }
-            match store.plan_sends(fence, &billed(), ever(), at(500), 100).await? {
+            match store.plan_sends(fence, &billed(), ever(), at(500), 0, 100).await? {
                 Fenced::Done(planned) => Ok(planned),
                 Fenced::Lost => panic!("the lease is held"),
             }

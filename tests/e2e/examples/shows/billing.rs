@@ -1,14 +1,17 @@
-//! The figures of billing: a storm of events at a gate that is killed again and again, and how soon events are taken.
+//! The figures of billing: a storm of events at a gate that is killed again and again, how soon events are taken, and a
+//! fleet that refuses at the second and serves again once it is paid.
 
 use std::time::Duration;
 
-use tollgate_e2e::scenario::{Storm, acknowledged, storm};
+use tollgate_e2e::scenario::{Storm, acknowledged, lapses, storm};
 
 use crate::figures::Figures;
 
 /// Events a second at the webhook's door, and for how many seconds.
 const EVENTS_A_SECOND: usize = 200;
 const SECONDS: usize = 30;
+/// Graces that end, each before a payment that comes after all.
+const LAPSES: usize = 10;
 
 /// Prints them for a storm of so many events, of a twentieth as many subscriptions.
 pub(crate) fn show(figures: &mut Figures, events: usize) {
@@ -40,6 +43,17 @@ pub(crate) fn show(figures: &mut Figures, events: usize) {
         "ms",
         Duration::from_millis(200).as_millis(),
     );
+    paid_late(figures);
+}
+
+fn paid_late(figures: &mut Figures) {
+    let outcomes = lapses(LAPSES);
+    let back = outcomes.iter().flat_map(|outcome| &outcome.back).max().map_or(u128::MAX, Duration::as_millis);
+    let overran = outcomes.iter().map(|outcome| outcome.overran.as_millis()).max().unwrap_or(u128::MAX);
+    let early: usize = outcomes.iter().map(|outcome| outcome.early).sum();
+    figures.at_most(&format!("{LAPSES} graces that end at 3 gateways: let in after the end for"), overran, "ms", 50);
+    figures.exactly("  refused before the end", early as u128, 0);
+    figures.at_most("  paid: back by the same key at the last gateway within", back, "ms", 1_000);
 }
 
 fn number(count: usize) -> u128 {

@@ -7,4 +7,5 @@ mod faults;
 mod limits;
 mod migration;
 mod observation;
+mod payment;
 mod revocation;

@@ -3,8 +3,9 @@ use tollgate_domain::DAY_US;
 use tollgate_fake_stripe::{Action, CheckoutOutcome, Seed};
 use tollgate_store::Billing as _;
 
-use super::harness::{BASE, Desk, session, value};
+use super::harness::{Desk, session, value};
 use super::*;
+use crate::testing::BASE;
 
 #[tokio::test]
 async fn a_plan_is_bought_on_a_page_that_names_the_account() {

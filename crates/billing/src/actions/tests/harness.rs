@@ -1,55 +1,31 @@
-//! The desk: billing, a store in memory, the stand-in of Stripe, and one clock for all three.
+//! The desk: a deployment where plans are bought, changed and ended.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use tollgate_config::{Live, Policy, ProrationBehavior, Secret, StripeConfig};
-use tollgate_domain::{Account, AccountId, Ban, Clock, Plan, PlanName, PlanTable, Price, Timestamp};
+use tollgate_config::{ProrationBehavior, StripeConfig};
+use tollgate_domain::{Account, Ban, Plan, PlanName, PlanTable, Price, Timestamp};
 use tollgate_fake_stripe::{CheckoutOutcome, FakeConfig, FakeStripe, Fault, FaultKind, Interval, NewPrice, When};
-use tollgate_store::{AdminStore, Change, ChangeSink, CreateAccount, NewAccount, NewAudit, SqliteStore, Store};
+use tollgate_store::Store as _;
 use url::Url;
 
-use crate::{Billing, BillingDeps};
-
-/// Where this deployment is reached.
-pub(crate) const BASE: &str = "https://api.example.com/tollgate";
+use crate::Billing;
+use crate::testing::{Parts, settings};
 
 /// Everything an action stands on.
 pub(crate) struct Desk {
-    pub(crate) fake: Arc<FakeStripe>,
+    parts: Parts,
     pub(crate) billing: Arc<Billing>,
-    pub(crate) store: Arc<SqliteStore>,
-    pub(crate) heard: Arc<Heard>,
     made: AtomicU8,
 }
 
-/// The stand-in's time.
-struct FakeClock(Arc<FakeStripe>);
+impl Deref for Desk {
+    type Target = Parts;
 
-impl Clock for FakeClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_secs(self.0.now())
+    fn deref(&self) -> &Parts {
+        &self.parts
     }
-}
-
-/// Remembers what gateways would have been told.
-#[derive(Default)]
-pub(crate) struct Heard(Mutex<Vec<Change>>);
-
-impl Heard {
-    pub(crate) fn of(&self, account: AccountId) -> bool {
-        self.0.lock().expect("no test panics while it holds this").contains(&Change::Account(account))
-    }
-}
-
-#[async_trait]
-impl ChangeSink for Heard {
-    async fn publish(&self, change: &Change) {
-        self.0.lock().expect("no test panics while it holds this").push(*change);
-    }
-
-    async fn resync(&self) {}
 }
 
 /// A plan that costs this by the month, bought by these prices.
@@ -73,14 +49,6 @@ fn plans() -> PlanTable {
     PlanTable::new([free, pro, team, by_use, enterprise, public], PlanName::new("free")).with_grace(7 * 86_400_000_000)
 }
 
-/// `[billing.stripe]` for a stand-in.
-pub(crate) fn settings(fake: &FakeStripe) -> StripeConfig {
-    let mut stripe = StripeConfig::new(Secret::new(fake.api_key()), vec![Secret::new(fake.webhook_secret())]);
-    stripe.livemode = false;
-    stripe.api_base = Url::parse(&fake.url()).expect("a good address");
-    stripe
-}
-
 impl Desk {
     pub(crate) async fn open() -> Self {
         Self::with(|_| {}).await
@@ -88,7 +56,7 @@ impl Desk {
 
     /// One with these settings.
     pub(crate) async fn with(set: impl FnOnce(&mut StripeConfig)) -> Self {
-        let fake = Arc::new(FakeStripe::start(FakeConfig::default()).expect("a stand-in"));
+        let fake = FakeStripe::start(FakeConfig::default()).expect("a stand-in");
         for (id, product, unit_amount, interval) in [
             ("price_pro", "Pro", 2_900, Interval::Month),
             ("price_pro_year", "Pro", 29_000, Interval::Year),
@@ -101,50 +69,14 @@ impl Desk {
         fake.price(NewPrice { id: "price_by_use", product: "Use", unit_amount: 1, metered, ..NewPrice::default() });
         let mut stripe = settings(&fake);
         set(&mut stripe);
-        let clock: Arc<dyn Clock> = Arc::new(FakeClock(Arc::clone(&fake)));
-        let store = Arc::new(SqliteStore::open_in_memory().await.expect("a store"));
-        let heard = Arc::new(Heard::default());
-        let policy = Policy { plans: plans(), ..Policy::default() };
-        let billing = Billing::new(BillingDeps {
-            store: Arc::clone(&store) as Arc<dyn AdminStore>,
-            live: Arc::new(Live::new(policy, "hash-of-the-tests".into(), clock.now())),
-            stripe,
-            public_base: BASE.into(),
-            changes: Arc::clone(&heard) as Arc<dyn ChangeSink>,
-            clock,
-            holder: "desk".into(),
-        });
-        let billing = billing.expect("a client");
-        Self { fake, billing, store, heard, made: AtomicU8::new(0) }
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_secs(self.fake.now())
-    }
-
-    pub(crate) fn audit(&self) -> NewAudit {
-        NewAudit { actor: "test".into(), action: "test", at: self.now(), detail: serde_json::Value::Null }
+        let parts = Parts::of(fake).await;
+        let billing = parts.process(plans(), stripe, "desk");
+        Self { parts, billing, made: AtomicU8::new(0) }
     }
 
     /// A new account without a customer.
     pub(crate) async fn account(&self) -> Account {
-        let number = self.made.fetch_add(1, Ordering::SeqCst);
-        let new = NewAccount {
-            id: AccountId::new(self.now(), [number; 10]),
-            email: format!("owner{number}@example.com"),
-            name: Some(format!("Owner {number}")),
-            assigned_plan: None,
-            created_at: self.now(),
-        };
-        match self.store.create_account(&new, &self.audit()).await.expect("the store answers") {
-            CreateAccount::Created(account) => account,
-            CreateAccount::Exists(_) => panic!("the address is new"),
-        }
-    }
-
-    /// The account as it stands now.
-    pub(crate) async fn again(&self, account: &Account) -> Account {
-        self.store.account(account.id).await.expect("the store answers").expect("it is there")
+        self.parts.account(self.made.fetch_add(1, Ordering::SeqCst)).await
     }
 
     /// An account that has bought a plan, its facts in the store.

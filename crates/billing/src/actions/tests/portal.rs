@@ -1,5 +1,6 @@
-use super::harness::{BASE, Desk, value};
+use super::harness::{Desk, value};
 use super::*;
+use crate::testing::BASE;
 
 #[tokio::test]
 async fn the_portal_opens_for_whoever_has_bought_something() {

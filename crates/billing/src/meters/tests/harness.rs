@@ -1,26 +1,23 @@
 //! A deployment that bills use: processes that come and go over one store, the stand-in of Stripe, and its clock for all.
 
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tollgate_config::{BilledMeter, Live, Policy, Secret, StripeConfig};
+use tollgate_config::BilledMeter;
 use tollgate_domain::{
-    Account, AccountId, Clock, KeyId, MeterName, NodeId, Period, Plan, PlanName, PlanTable, RouteName, StatusClass,
-    Timestamp, UsageBatch, UsageKey, UsageLine, UsageTally, entitlement,
+    Account, KeyId, MeterName, NodeId, Period, Plan, PlanName, PlanTable, RouteName, StatusClass, Timestamp,
+    UsageBatch, UsageKey, UsageLine, UsageTally, entitlement,
 };
 use tollgate_fake_stripe::{FakeConfig, FakeStripe, Fault, FaultKind, NewPrice, Seed, When};
-use tollgate_store::{
-    AdminStore, BILLING_LEASE, Billing as _, Change, ChangeSink, CreateAccount, Credit, History as _, MeterSend,
-    NewAccount, NewAudit, SqliteStore, Store as _,
-};
-use url::Url;
+use tollgate_store::{BILLING_LEASE, Billing as _, Credit, History as _, MeterSend, Store as _};
 
-use crate::{Billing, BillingDeps, MeterPass};
+use crate::testing::{Parts, settings};
+use crate::{Billing, MeterPass};
 
 /// What Stripe's meters call their events.
 pub(crate) const CALLS: &str = "api_calls";
@@ -32,34 +29,19 @@ const LEASE_OVER: Duration = Duration::from_secs(11);
 
 /// The deployment.
 pub(crate) struct Books {
-    pub(crate) fake: Arc<FakeStripe>,
-    pub(crate) store: Arc<SqliteStore>,
+    parts: Parts,
     pub(crate) billing: Arc<Billing>,
-    pub(crate) heard: Arc<Heard>,
     processes: AtomicU64,
     batches: AtomicU64,
     made: AtomicU64,
 }
 
-struct FakeClock(Arc<FakeStripe>);
+impl Deref for Books {
+    type Target = Parts;
 
-impl Clock for FakeClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_secs(self.0.now())
+    fn deref(&self) -> &Parts {
+        &self.parts
     }
-}
-
-/// What gateways would have been told.
-#[derive(Default)]
-pub(crate) struct Heard(pub(crate) Mutex<Vec<Change>>);
-
-#[async_trait]
-impl ChangeSink for Heard {
-    async fn publish(&self, change: &Change) {
-        self.0.lock().expect("no test panics while it holds this").push(*change);
-    }
-
-    async fn resync(&self) {}
 }
 
 pub(crate) fn tokens() -> MeterName {
@@ -79,48 +61,29 @@ impl Books {
     }
 
     pub(crate) async fn with(config: FakeConfig) -> Self {
-        let fake = Arc::new(FakeStripe::start(config).expect("a stand-in"));
+        let fake = FakeStripe::start(config).expect("a stand-in");
         // No period begins at a whole minute.
         fake.advance(Duration::from_secs(9 * 86_400 + 12_345));
         fake.price(NewPrice { id: "price_pro", product: "Pro", unit_amount: 2_900, ..NewPrice::default() });
         for (id, metered) in [("price_calls", CALLS), ("price_tokens", TOKENS)] {
             fake.price(NewPrice { id, product: id, unit_amount: 1, metered: Some(metered), ..NewPrice::default() });
         }
-        let store = Arc::new(SqliteStore::open_in_memory().await.expect("a store"));
-        let heard = Arc::new(Heard::default());
-        let billing = process(&fake, &store, &heard, 0);
+        let parts = Parts::of(fake).await;
+        let billing = process(&parts, 0);
         let (processes, batches, made) = Default::default();
-        Self { fake, store, billing, heard, processes, batches, made }
+        Self { parts, billing, processes, batches, made }
     }
 
     /// Another process takes over, as after a crash of the one before.
     pub(crate) fn start_over(&mut self) {
         let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
-        self.billing = process(&self.fake, &self.store, &self.heard, number);
+        self.billing = process(&self.parts, number);
         self.fake.advance(LEASE_OVER);
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_secs(self.fake.now())
-    }
-
-    pub(crate) fn audit(&self) -> NewAudit {
-        NewAudit { actor: "test".into(), action: "test", at: self.now(), detail: serde_json::Value::Null }
     }
 
     pub(crate) async fn account(&self) -> Account {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let new = NewAccount {
-            id: AccountId::new(self.now(), [u8::try_from(number).expect("few accounts"); 10]),
-            email: format!("owner{number}@example.com"),
-            name: None,
-            assigned_plan: None,
-            created_at: self.now(),
-        };
-        match self.store.create_account(&new, &self.audit()).await.expect("the store answers") {
-            CreateAccount::Created(account) => account,
-            CreateAccount::Exists(_) => panic!("the address is new"),
-        }
+        self.parts.account(u8::try_from(number).expect("few accounts")).await
     }
 
     /// An account that pays for a plan and for its use, and is known to.
@@ -133,10 +96,6 @@ impl Books {
         let seeded = self.fake.seed(seed).expect("it is sold");
         self.billing.refresh_customer(&seeded.customer).await.expect("Stripe answers");
         self.again(&account).await
-    }
-
-    pub(crate) async fn again(&self, account: &Account) -> Account {
-        self.store.account(account.id).await.expect("the store answers").expect("it is there")
     }
 
     /// The account's quota period that is open now.
@@ -225,9 +184,12 @@ impl Books {
 
     /// Passes, with time between them, until all that is used was told, or nothing more is.
     pub(crate) async fn settle(&self) {
+        let mut idle = 0;
         for _ in 0..40 {
-            let pass = self.pass().await;
-            if pass == MeterPass::default() && self.pending().await == 0 {
+            let is_idle = self.pass().await == MeterPass::default() && self.pending().await == 0;
+            idle = if is_idle { idle + 1 } else { 0 };
+            // At first a period may only have been resting.
+            if idle == 2 {
                 return;
             }
             self.fake.advance(Duration::from_mins(20));
@@ -290,21 +252,8 @@ impl Books {
     }
 }
 
-fn process(fake: &Arc<FakeStripe>, store: &Arc<SqliteStore>, heard: &Arc<Heard>, number: u64) -> Arc<Billing> {
-    let clock: Arc<dyn Clock> = Arc::new(FakeClock(Arc::clone(fake)));
-    let mut stripe = StripeConfig::new(Secret::new(fake.api_key()), vec![Secret::new(fake.webhook_secret())]);
-    stripe.livemode = false;
-    stripe.api_base = Url::parse(&fake.url()).expect("a good address");
+fn process(parts: &Parts, number: u64) -> Arc<Billing> {
+    let mut stripe = settings(&parts.fake);
     stripe.meters = [(BilledMeter::Calls, CALLS.to_owned()), (BilledMeter::Named(tokens()), TOKENS.to_owned())].into();
-    let policy = Policy { plans: plans(), ..Policy::default() };
-    let billing = Billing::new(BillingDeps {
-        store: Arc::clone(store) as Arc<dyn AdminStore>,
-        live: Arc::new(Live::new(policy, "hash-of-the-tests".into(), clock.now())),
-        stripe,
-        public_base: "https://api.example.com/tollgate".into(),
-        changes: Arc::clone(heard) as Arc<dyn ChangeSink>,
-        clock,
-        holder: format!("process-{number}"),
-    });
-    billing.expect("a client")
+    parts.process(plans(), stripe, &format!("process-{number}"))
 }
