@@ -18,8 +18,9 @@ use tollgate_domain::{KeyHash, PlanName, Reason, RouteName, Timestamp};
 use crate::metrics::Metrics;
 use crate::request_id::RequestId;
 
-/// Lines that may wait for the writer.
-const LINES_MAX: usize = 65_536;
+/// Lines that may wait for the writer: more than a second's of a busy machine. Their places are held from the start, a
+/// quarter of a kilobyte each.
+const LINES_MAX: usize = 16_384;
 /// How long a line waits for others at most before the writer hands what it has to the system.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// Bytes written to the system at once.
