@@ -115,7 +115,7 @@ const USE: &str = "\
     \"items\":[{\"id\":\"si_1\",\"price\":\"price_1\",\"start\":1,\"end\":9}],\"plan_price\":null,\
     \"failing_since\":null,\"cancel_at\":null,\"trial_end\":null,\"withheld\":[3,\"dispute\"]}' FROM accounts; \
     INSERT INTO webhook_inbox VALUES ('evt_1', 'k', 'cus_1', 'o', NULL, 0, 0, '{}', 'pending', 0, 0, NULL, NULL); \
-    INSERT INTO meter_sends SELECT 'tg_1', id, 'cus_1', 'tokens', 'e', 0, 2678400000000, 0, 5, 0, 0, 'pending', NULL, 0, 0, \
+    INSERT INTO meter_sends SELECT 'tg_1', id, 'cus_1', 'tokens', 'e', 0, 2678400000000, 0, 5, 5, 0, 0, 'pending', NULL, 0, 0, \
     NULL, NULL FROM accounts; \
     INSERT INTO leases VALUES ('billing', 'one', 1, 9)";
 
