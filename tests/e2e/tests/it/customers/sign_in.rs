@@ -50,10 +50,10 @@ fn an_address_asks_for_twenty_links_an_hour_and_who_is_behind_another_for_theirs
         side.ask(&scene.gate, request.header("X-Tollgate-Client", &format!("192.0.2.{number}")))
     };
     // One after the other: only so many mails are under way at a time.
-    let is_mailed = |number: usize| drop(scene.mailbox.await_mail(&format!("{number}@example.com"), 0));
+    let await_mailed = |number: usize| drop(scene.mailbox.await_mail(&format!("{number}@example.com"), 0));
     for number in 0..20 {
         ask(Side::Mounted, "203.0.113.9", number).expect(202);
-        is_mailed(number);
+        await_mailed(number);
     }
     let refused = ask(Side::Mounted, "203.0.113.9", 20);
     assert!((3_000..=3_700).contains(&refused.number("retry-after")), "{refused:?}");
@@ -62,7 +62,7 @@ fn an_address_asks_for_twenty_links_an_hour_and_who_is_behind_another_for_theirs
     // Beside the gateway nobody says who calls, and an operator's own tools are not bounded.
     for number in 22..45 {
         ask_for_link(&scene, &format!("{number}@example.com")).expect(202);
-        is_mailed(number);
+        await_mailed(number);
     }
 }
 
